@@ -1,0 +1,133 @@
+"""Mouse visual cortex watching natural video: the factorised 3-D baseline of Sensorium 2023.
+
+    python -m sensojax.main --config configs/dynamic.py --workdir runs/dynamic
+
+Presets, after a colon:
+
+simulated (default)  two simulated mice and a small core; about 3 minutes on 2 CPU cores, ending at
+                     0.6 or more of the exact ceiling on tier oracle.
+sensorium            the published baseline on recorded mice:
+                     --config configs/dynamic.py:sensorium --config.data.folder=STORES
+                     (stores: python scripts/convert.py RECORDINGS --out STORES). The published code
+                     reaches a single-trial correlation of 0.197 on tier oracle of the five newer
+                     mice (normalization official, frames from 50 on, one seed).
+kit                  `sensorium` with the mechanics of the published training code as well: one
+                     mouse at a time in batch norm, its window rule and its short last batches.
+tiny                 seconds; for tests.
+
+Every setting that exists is on this page; any of them can be given as --config.section.name=value.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(preset: str = "simulated") -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+
+    config.data = dict(
+        recordings="sensorium2023",  # or "simulated": made when they are not there
+        folder="data/stores",
+        mice=(),  # () is every store in the folder
+        tiers=("train",),  # what is trained on; more than "train" is protocol "competition"
+        normalization="official",  # or "per_neuron"
+        window_frames=80,
+        window_rule="uniform",  # or "published", which never draws a clip's last frame
+        batch_size=8,  # clips of each mouse in a step
+        remainder="wrap",  # or "short": the last batch of an epoch is smaller, as published
+        read_threads=4,
+        prefetch_steps=2,
+    )
+    config.simulation = dict()
+    config.inputs = dict(behavior=True, pupil=False, pool=1)
+    config.core = dict(
+        name="factorized3d",
+        channels=(32, 64, 128),
+        spatial_kernels=(11, 5, 5),
+        temporal_kernels=(11, 5, 5),
+        strides=(1, 1, 1),
+        spatial_smoothness=10.0,
+        temporal_smoothness=0.01,
+        weight_of_new=0.7,
+    )
+    config.readout = dict(
+        name="gaussian2d",
+        gaussian="full",
+        positions="cortex",
+        hidden_features=30,
+        init_sigma=1.0,
+        feature_l1=0.0,
+    )
+    config.shifter = dict(name="mlp", num_layers=3, hidden=5)
+    config.encoder = dict(batch_norm="joint")  # or "per_mouse", as published
+    config.loss = dict(name="poisson", epsilon=1e-8)
+    config.optimizer = dict(name="adamw", weight_decay=0.01, clip_norm=0.0)
+    config.schedule = dict(
+        name="plateau",
+        initial_rate=0.005,
+        patience=5,
+        factor=0.3,
+        minimal_rate=1e-4,
+        phases=4,
+        epoch_limit=200,
+    )
+    config.train = dict(
+        evaluate_every=0,  # steps; 0 is once per epoch
+        log_every=10,
+        checkpoint_every=200,
+    )
+    config.evaluation = dict(
+        validation="oracle",
+        tiers=("oracle",),
+        skip_frames=50,
+        nan_rule="zero",
+        batch_size=2,  # whole trials of each mouse in a step
+    )
+
+    if preset == "kit":
+        config.data.window_rule = "published"
+        config.data.remainder = "short"
+        config.encoder.batch_norm = "per_mouse"
+    elif preset == "simulated":
+        _simulated(config)
+    elif preset == "tiny":
+        _simulated(config)
+        _tiny(config)
+    elif preset != "sensorium":
+        raise ValueError(f"preset {preset!r}; there are simulated, sensorium, kit and tiny")
+    return config
+
+
+def _simulated(config: ConfigDict) -> None:
+    config.data.recordings = "simulated"
+    config.data.folder = "data/simulated"
+    config.data.normalization = "per_neuron"
+    config.data.window_frames = 60
+    config.simulation = dict(mice=2, neurons=100, trials=150, frames=300, seed=0, noise=2.0)
+    config.core.channels = (12, 24)
+    config.core.spatial_kernels = (9, 5)
+    config.core.temporal_kernels = (9, 5)
+    config.core.strides = (2, 1)
+    config.core.weight_of_new = 0.1
+    config.readout.init_sigma = 0.3
+    config.schedule = dict(
+        name="cosine", peak_rate=0.01, warmup_steps=20, steps=300, final_rate=1e-4
+    )
+    config.train.evaluate_every = 100
+    config.train.checkpoint_every = 50
+
+
+def _tiny(config: ConfigDict) -> None:
+    config.data.folder = "data/tiny"
+    config.data.window_frames = 24
+    config.data.batch_size = 2
+    config.simulation = dict(
+        mice=2, neurons=12, trials=24, frames=60, height=16, width=20, seed=0, noise=1.0
+    )
+    config.core.channels = (4, 4)
+    config.core.spatial_kernels = (5, 3)
+    config.core.temporal_kernels = (5, 3)
+    config.schedule.steps = 12
+    config.schedule.warmup_steps = 2
+    config.train = dict(evaluate_every=6, log_every=3, checkpoint_every=3)
+    config.evaluation.skip_frames = 10

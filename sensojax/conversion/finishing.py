@@ -1,0 +1,139 @@
+"""The end of a conversion: from all trials stored to a complete store.
+
+In goes a `<mouse>.partial/` whose journal has every trial; the small arrays, the tables with the
+statistics of the train tier, and at last `store.json` are added. Doing it twice changes nothing.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+import sensojax
+from sensojax import errors, store, types
+from sensojax.conversion import arrays, journal
+
+
+def finish(
+    recording: types.Recording, notes: journal.Journal, tables: Mapping[str, np.ndarray]
+) -> None:
+    """Completes the folder of the journal, but for its name."""
+    lines = notes.trials
+    max_frames = max(line["num_frames"] for line in lines)
+    if not max_frames:
+        raise errors.UserError(
+            f"no trial of {recording.mouse} has a frame in which everything was recorded; there "
+            "is nothing to convert."
+        )
+    arrays.cut(notes.folder, max_frames, 1 + max(line["clip"] for line in lines))
+    arrays.write_traces(notes.folder, notes.read_traces(), max_frames)
+    description = _describe(recording, notes, max_frames)
+    stored = store.TrialStore(notes.folder, description, notes.lines)
+    statistics = train_statistics(stored)
+    with open(notes.folder / store.TABLES, "wb") as file:
+        np.savez_compressed(file, **tables, **statistics)
+        os.fsync(file.fileno())
+    # What a killed writer leaves beside a shard; the shards themselves appear under their names
+    # only when they are whole.
+    for stray in notes.folder.glob("*/**/*.__lock*"):
+        stray.unlink()
+    unnamed = notes.folder / f"{store.DESCRIPTION}.new"
+    with open(unnamed, "w") as file:
+        json.dump(description, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unnamed, notes.folder / store.DESCRIPTION)
+
+
+def _describe(recording: types.Recording, notes: journal.Journal, max_frames: int) -> dict:
+    lines = notes.trials
+    videos = {line["video"] for line in lines if line["num_frames"]}
+    return {
+        "format": store.FORMAT,
+        "mouse": recording.mouse,
+        "fingerprint": hashlib.sha256(notes.text).hexdigest(),
+        "source": recording.source,
+        "simulated": bool(recording.simulated),
+        "frame_rate_hz": float(recording.frame_rate_hz),
+        "trials": len(lines),
+        "neurons": len(recording.neurons),
+        "clips": 1 + max(line["clip"] for line in lines),
+        "max_frames": max_frames,
+        "height": lines[0]["height"],
+        "width": lines[0]["width"],
+        "video_dtype": "uint8" if videos == {"uint8"} else "float32",
+        "response_dtype": notes.lines[0]["response_dtype"],
+        "arrays": sorted(path.parent.name for path in notes.folder.glob("*/zarr.json")),
+        "sensojax": sensojax.__version__,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+# Statistics of the train tier -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations; they merge without loss of precision.
+
+    Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance".
+    """
+
+    count: int
+    mean: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Moments":
+        """Over the first axis, in float64."""
+        values = values.astype(np.float64)
+        mean = values.mean(axis=0)
+        values -= mean
+        return cls(len(values), mean, np.einsum("t...,t...->...", values, values))
+
+    def __add__(self, other: "Moments") -> "Moments":
+        count = self.count + other.count
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.count / count)
+        between = delta**2 * (self.count * other.count / count)
+        return Moments(count, mean, self.squares + other.squares + between)
+
+    @property
+    def std(self) -> np.ndarray:
+        """Population standard deviation, as in the published statistics."""
+        return np.sqrt(self.squares / self.count)
+
+
+def train_statistics(stored: store.TrialStore) -> dict[str, np.ndarray]:
+    """Mean and std over the valid frames of the train tier, named as in `tables.npz`.
+
+    videos: scalars; responses: [neuron]; behavior, pupil_center: [column]. Withheld responses do
+    not count. Merged in trial order, so they are the same bits whatever the number of threads.
+    """
+    # From the lines: the tables that `stored.trials` needs are not written yet.
+    rows = [
+        row
+        for row, line in enumerate(stored.lines)
+        if line["tier"] == "train" and line["num_frames"]
+    ]
+    total: dict[str, Moments] = {}
+    with ThreadPoolExecutor(store.cores()) as pool:
+        for moments in pool.map(lambda row: _moments(stored, row), rows):
+            for name, value in moments.items():
+                total[name] = total[name] + value if name in total else value
+    means = {f"per_neuron/{name}/mean": value.mean for name, value in total.items()}
+    return means | {f"per_neuron/{name}/std": value.std for name, value in total.items()}
+
+
+def _moments(stored: store.TrialStore, row: int) -> dict[str, Moments]:
+    trial = stored.read(row)
+    values = {"videos": trial["video"].reshape(-1)}
+    if stored.lines[row]["has_responses"]:
+        values["responses"] = trial["responses"]
+    values |= {name: trial[name] for name in ("behavior", "pupil_center")}
+    return {name: Moments.of(each) for name, each in values.items()}

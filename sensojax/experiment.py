@@ -1,0 +1,239 @@
+"""One experiment: everything a run is made of, built in the order of the data, and its few acts.
+
+`main.run` is the story (restore, train, evaluate, save, report); here is what each of these words
+does with stores, batches, encoder, optimizer and schedule. In: a config and a placement on devices;
+out: a trained state, scores, and the files of the run folder.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+from sensojax import build
+from sensojax.errors import UserError
+from sensojax.evaluation import report
+from sensojax.evaluation.evaluators import Evaluator
+from sensojax.evaluation.results import Fields, Score
+from sensojax.models.encoder import assemble
+from sensojax.pipeline.batches import to_device
+from sensojax.training import checkpoints, folder, journal, mesh, provenance, step
+
+
+class Experiment:
+    """Stores, batches, model, optimizer and schedule of one config, and the state of its run."""
+
+    def __init__(self, config: Mapping, placement: mesh.Placement):
+        data = config["data"]
+        placement.check(data["batch_size"], "data.batch_size")
+        self.config, self.placement = config, placement
+        self.stores = build.stores(data, config["simulation"])
+        self.batches = build.batches(data, self.stores, config["seed"])
+        self.statistics = placement.everywhere(build.statistics(data, self.stores))
+        first = placement.batch(self.batches[0])
+        columns = next(iter(first.values())).behavior.shape[-1]
+        neurons = {mouse: store.neurons for mouse, store in self.stores.items()}
+        means = build.mean_responses(first, config, self.statistics)
+        model = build.new_encoder(config, neurons, columns, means)
+        optimizer = build.optimizer(config["optimizer"])
+        self.schedule = build.schedule(config["schedule"])
+        self.graph, state = step.initial_state(model, optimizer)
+        self.state = placement.everywhere(state)
+        self.train_step = step.make_train_step(
+            self.graph,
+            optimizer,
+            build.loss(config["loss"]),
+            build.prepare(config["inputs"]),
+            num_files={mouse: len(store.trials) for mouse, store in self.stores.items()},
+            seed=config["seed"],
+            sharding=placement.copied,
+        )
+        self.interval = config["train"]["evaluate_every"] or self.batches.epoch_steps
+        self.total_steps = self.schedule.total_steps(self.interval)
+        self.lost_frames = model.core.lost_frames
+        self.validator = self.evaluator(config["evaluation"]["validation"])
+        self.about = dict(
+            config=folder.plain(config),
+            mice={
+                mouse: dict(neurons=len(store.neurons), fingerprint=store.fingerprint)
+                for mouse, store in self.stores.items()
+            },
+            behavior_columns=columns,
+            **provenance.circumstances(),
+        )
+
+    @property
+    def step(self) -> int:
+        """Training steps taken."""
+        return int(self.state.step)
+
+    @property
+    def described(self) -> dict:
+        """What the journal says of this run."""
+        return dict(
+            config=self.about["config"],
+            stores={mouse: store.fingerprint for mouse, store in self.stores.items()},
+            simulated=any(store.simulated for store in self.stores.values()),
+            total_steps=self.total_steps,
+        )
+
+    def evaluator(self, tier: str) -> Evaluator:
+        return build.evaluator(
+            tier,
+            self.config,
+            self.stores,
+            self.statistics,
+            self.graph,
+            self.lost_frames,
+            self.placement,
+        )
+
+    def restore(self, saved: checkpoints.Checkpoints) -> bool:
+        """Goes on from the newest readable checkpoint; returns whether training was finished."""
+
+        def like(about):
+            _same_mice(about["mice"], self.about["mice"])
+            return self.state
+
+        found = saved.restore_newest(like)
+        if found is None:
+            return False
+        state, about = found
+        saved.drop_after(about["step"])
+        self.state = self.placement.everywhere(state)
+        self.schedule.restore(about["schedule"])
+        return about["finished"]
+
+    def save(self, saved: checkpoints.Checkpoints, finished: bool = False) -> None:
+        """Writes a checkpoint in the background."""
+        about = dict(step=self.step, schedule=self.schedule.state(), finished=finished)
+        saved.save(self.step, self.state, self.about | about)
+
+    def train_to_next_evaluation(
+        self, notes: journal.Journal, saved: checkpoints.Checkpoints
+    ) -> None:
+        """Takes steps up to the next multiple of the interval, or to the last step."""
+        data, train = self.config["data"], self.config["train"]
+        start = self.step
+        stop = min(start - start % self.interval + self.interval, self.total_steps)
+        stream = self.batches.iterate(
+            start, stop, num_threads=data["read_threads"], prefetch_steps=data["prefetch_steps"]
+        )
+        pace = Pace()
+        with to_device(stream, self.placement.batch) as ready:
+            for index, batches in ready:
+                rate = self.schedule.learning_rate(index)
+                self.state, measured = self.train_step(self.state, batches, self.statistics, rate)
+                done = index + 1
+                pace.count(sum(len(batch.valid) for batch in batches.values()))
+                due_save = done % train["checkpoint_every"] == 0 and done < stop
+                if due_save or done % train["log_every"] == 0 or done == stop:
+                    self._note(notes, done, measured, rate, pace.ask(ready.waited_seconds))
+                if due_save:
+                    self.save(saved)
+
+    def _note(self, notes, done, measured, rate, pace) -> None:
+        measured = jax.device_get(measured)
+        if not math.isfinite(measured["loss"]):
+            raise UserError(
+                f"the loss at step {done} is {measured['loss']}, expected a number; the newest "
+                "checkpoint is from before. Lower schedule's learning rate or set "
+                "optimizer.clip_norm, and use another --workdir."
+            )
+        notes.step(
+            done,
+            epoch=done / self.batches.epoch_steps,
+            loss=measured["loss_per_response"],
+            parts=measured["parts"],
+            gradient_norm=measured["gradient_norm"],
+            learning_rate=rate,
+            **pace,
+        )
+
+    def evaluate(self, notes: journal.Journal) -> bool:
+        """Scores the validation tier and does what the schedule decides; returns whether it ends.
+
+        Improved weights are kept, and when a phase ends the best ones come back.
+        """
+        score = self.validator.run(self.state.weights, step=self.step, seeds=self.seeds)
+        notes.evaluation(self.step, score.summary())
+        rate = self.schedule.rate_at(self.step)
+        decision = self.schedule.evaluated(score.correlation)
+        if decision.improved:
+            self.state = step.keep_best(self.state)
+        if decision.reload_best:
+            self.state = step.reload_best(self.state)
+            notes.note(self.step, "back to the best weights", event="restore")
+        new_rate = self.schedule.rate_at(self.step)
+        if new_rate != rate:
+            text = f"learning rate {rate:.2e} -> {new_rate:.2e}"
+            notes.note(self.step, text, event="learning_rate_cut")
+        return decision.stop
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return (self.config["seed"],)
+
+    def report(self, workdir: str | Path, *, writes: bool) -> dict[str, Score]:
+        """Scores the best weights on every tier that the config asks for, and writes the report.
+
+        writes: False on all but one process of a run; all of them must take part in predicting.
+        """
+        weights, best_step = step.best_weights(self.state), int(self.state.best["step"])
+        scores = {}
+        for tier in self.config["evaluation"]["tiers"]:
+            same = tier == self.validator.predictions.tier
+            evaluator = self.validator if same else self.evaluator(tier)
+            scores[tier] = evaluator.run(weights, step=best_step, seeds=self.seeds)
+            if len(scores) == 1:
+                traces = evaluator.traces(weights, scores[tier])
+        if writes:
+            lines = journal.read(Path(workdir) / journal.NAME)
+            report.write(workdir, self.about["config"], scores, lines, traces, self.fields())
+        return scores
+
+    def fields(self) -> list[Fields]:
+        """Where every mouse's neurons lie in cortex and where their readouts look."""
+        model = assemble(self.graph, step.best_weights(self.state))
+        pool = self.config["inputs"]["pool"]
+        return [build.fields(mouse, model, each, pool) for mouse, each in self.stores.items()]
+
+
+class Pace:
+    """Clips per second and the share of time spent waiting for data, since last asked."""
+
+    def __init__(self):
+        self._clips, self._since, self._waited = 0, time.monotonic(), 0.0
+
+    def count(self, clips: int) -> None:
+        self._clips += clips
+
+    def ask(self, waited_seconds: float) -> dict[str, float]:
+        now = time.monotonic()
+        seconds = max(now - self._since, 1e-9)
+        answer = dict(
+            clips_per_second=self._clips / seconds,
+            wait_fraction=(waited_seconds - self._waited) / seconds,
+        )
+        self._clips, self._since, self._waited = 0, now, waited_seconds
+        return answer
+
+
+def _same_mice(trained: Mapping, present: Mapping) -> None:
+    """UserError unless the stores are those that a checkpoint was trained on."""
+    for mouse in {**trained, **present}:
+        before, now = trained.get(mouse), present.get(mouse)
+        if before != now:
+            raise UserError(
+                f"mouse {mouse}: the checkpoint was trained on {_described(before)}, and this run "
+                f"has {_described(now)}; was the store rebuilt? Use that store again, or another "
+                "--workdir."
+            )
+
+
+def _described(mouse: Mapping | None) -> str:
+    if mouse is None:
+        return "no such mouse"
+    return f"{mouse['neurons']} neurons (store {mouse['fingerprint'][:12]})"

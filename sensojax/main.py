@@ -1,0 +1,56 @@
+"""Fit a digital twin of the visual system and say how well it predicts.
+
+    python -m sensojax.main --config configs/dynamic.py --workdir runs/dynamic
+
+In: a config (one page, see configs/); out: a run folder with journal, checkpoints, report and
+figures. The same line again continues from the newest checkpoint, bit-equal. Without recordings
+the default preset invents mice whose neurons are known, and says so.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from sensojax.errors import command_line
+from sensojax.evaluation.results import Score
+from sensojax.experiment import Experiment
+from sensojax.training import checkpoints, folder, journal, mesh
+
+CONFIG = config_flags.DEFINE_config_file("config", "configs/dynamic.py", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", "runs/dynamic", "Folder for everything this run writes.")
+
+
+def run(config: Mapping, workdir: str | Path) -> dict[str, Score]:
+    """Trains until the schedule says stop, evaluates, reports; returns the score of each tier."""
+    placement = mesh.Placement()
+    leads = jax.process_index() == 0
+    with jax.set_mesh(placement.mesh), checkpoints.Checkpoints(workdir) as saved:
+        folder.claim(workdir, config, writes=leads)
+        experiment = Experiment(config, placement)
+        finished = experiment.restore(saved)
+        with journal.Journal(
+            Path(workdir), **experiment.described, step=experiment.step, writes=leads
+        ) as notes:
+            if experiment.step == 0:
+                experiment.evaluate(notes)
+            while not finished:
+                experiment.train_to_next_evaluation(notes, saved)
+                finished = experiment.evaluate(notes)
+                experiment.save(saved, finished)
+        return experiment.report(workdir, writes=leads)
+
+
+@command_line
+def main(argv: list[str]) -> None:
+    del argv
+    mesh.join_processes()
+    for score in run(CONFIG.value.to_dict(), WORKDIR.value).values():
+        print(score.describe())
+    print(f"report: {Path(WORKDIR.value) / 'report.html'}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,1 @@
+"""Cores: video [batch time height width channel] in, features of the last frames out."""

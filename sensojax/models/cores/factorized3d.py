@@ -1,0 +1,200 @@
+"""The factorised 3-D core of Sensorium 2023: space and time convolved one after the other.
+
+Each layer is a spatial convolution, a temporal one of the same width (nothing in between), batch
+norm and a nonlinearity. Without padding in time it loses the first frames of a clip: the frame t
+of the result has seen input frames t .. t + lost_frames, so results belong to the *last* frames of
+the input and the core is causal. (Baselines 3.4; the defaults are the published benchmark, 8.1.)
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sensojax.models import convolution, layers, regularizers
+
+# The smallest useful core, for tests of the contract that all cores keep.
+TINY = dict(channels=(3, 4), spatial_kernels=(5, 3), temporal_kernels=(3, 3))
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _per_layer(value, num_layers: int) -> tuple:
+    """One value for all layers, or one for each."""
+    if isinstance(value, (list, tuple)):
+        if len(value) != num_layers:
+            raise ValueError(f"found {len(value)} values for {num_layers} layers: {value}")
+        return tuple(value)
+    return (value,) * num_layers
+
+
+class Layer(nnx.Module):
+    """Space, time, batch norm, nonlinearity: [batch time height width channel] -> the same axes."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        spatial_kernel: tuple[int, int],
+        temporal_kernel: int,
+        *,
+        stride: int,
+        padding: bool,
+        spatial_dilation: int,
+        temporal_dilation: int,
+        bias: bool,
+        batch_norm: bool,
+        norm_scale: bool,
+        weight_of_new: float,
+        nonlinearity: str,
+        rngs: nnx.Rngs,
+    ):
+        self.stride = (stride, stride)
+        self.padding = tuple(k // 2 for k in spatial_kernel) if padding else (0, 0)
+        self.spatial_dilation = (spatial_dilation, spatial_dilation)
+        self.temporal_dilation = temporal_dilation
+        self.nonlinearity = nonlinearity
+        key = rngs.params
+        self.spatial = nnx.Param(layers.xavier_normal(key(), (*spatial_kernel, inputs, outputs)))
+        self.temporal = nnx.Param(layers.xavier_normal(key(), (temporal_kernel, outputs, outputs)))
+        self.spatial_bias = nnx.Param(jnp.zeros(outputs)) if bias else None
+        self.temporal_bias = nnx.Param(jnp.zeros(outputs)) if bias else None
+        self.norm = (
+            layers.BatchNorm(outputs, weight_of_new=weight_of_new, scale=norm_scale, bias=bias)
+            if batch_norm
+            else None
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = convolution.spatial(
+            x,
+            self.spatial[...],
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.spatial_dilation,
+        )
+        x = _add(x, self.spatial_bias)
+        x = convolution.temporal(x, self.temporal[...], dilation=self.temporal_dilation)
+        x = _add(x, self.temporal_bias)
+        if self.norm is not None:
+            x = self.norm(x, train=train)
+        return layers.NONLINEARITIES[self.nonlinearity](x)
+
+    @property
+    def lost_frames(self) -> int:
+        return (self.temporal.shape[0] - 1) * self.temporal_dilation
+
+
+def _add(x, bias):
+    return x if bias is None else x + jnp.broadcast_to(bias[...], x.shape)
+
+
+class Core(nnx.Module):
+    """Video [batch time height width channel] -> features [batch time' height' width' feature].
+
+    channels, spatial_kernels, temporal_kernels: one entry per layer; strides, dilations: one entry
+    per layer or one for all. padding: spatial "same" instead of "valid". bias: of convolutions
+    and batch norm; norm_scale: whether batch norm has a gain. weight_of_new: share of the new batch
+    in batch norm's running statistics. spatial_smoothness, temporal_smoothness: weights of the
+    two penalties on the first layer.
+    """
+
+    causal = True
+
+    def __init__(
+        self,
+        input_channels: int,
+        *,
+        channels: Sequence[int] = (32, 64, 128),
+        spatial_kernels: Sequence[int | Sequence[int]] = (11, 5, 5),
+        temporal_kernels: Sequence[int] = (11, 5, 5),
+        strides: int | Sequence[int] = 1,
+        spatial_dilations: int | Sequence[int] = 1,
+        temporal_dilations: int | Sequence[int] = 1,
+        padding: bool = False,
+        bias: bool = True,
+        batch_norm: bool = True,
+        norm_scale: bool = True,
+        weight_of_new: float = 0.7,
+        nonlinearity: str = "elu",
+        spatial_smoothness: float = 10.0,
+        temporal_smoothness: float = 0.01,
+        smoothness: str = "laplace_l2_norm",
+        laplace_padding: int = 1,
+        rngs: nnx.Rngs,
+    ):
+        count = len(channels)
+        inputs = (input_channels, *channels[:-1])
+        spatial_kernels = _per_layer(spatial_kernels, count)
+        temporal_kernels = _per_layer(temporal_kernels, count)
+        strides = _per_layer(strides, count)
+        spatial_dilations = _per_layer(spatial_dilations, count)
+        temporal_dilations = _per_layer(temporal_dilations, count)
+        self.channels = tuple(channels)
+        self.spatial_smoothness = spatial_smoothness
+        self.temporal_smoothness = temporal_smoothness
+        self.smoothness = smoothness
+        self.laplace_padding = laplace_padding
+        self.layers = nnx.List(
+            Layer(
+                inputs[i],
+                channels[i],
+                _pair(spatial_kernels[i]),
+                temporal_kernels[i],
+                stride=strides[i],
+                padding=padding,
+                spatial_dilation=spatial_dilations[i],
+                temporal_dilation=temporal_dilations[i],
+                bias=bias,
+                batch_norm=batch_norm,
+                norm_scale=norm_scale,
+                weight_of_new=weight_of_new,
+                nonlinearity=nonlinearity,
+                rngs=rngs,
+            )
+            for i in range(count)
+        )
+
+    def __call__(self, video: jax.Array, *, train: bool) -> jax.Array:
+        for layer in self.layers:
+            video = layer(video, train=train)
+        return video
+
+    @property
+    def lost_frames(self) -> int:
+        """Frames at the beginning of a clip for which there is no result."""
+        return sum(layer.lost_frames for layer in self.layers)
+
+    def map_to_image(self, points: jax.Array, height: int, width: int) -> jax.Array:
+        """Where the receptive fields of points of the feature map are centred in the video.
+
+        points: [point 2] as (x, y) in -1..1 of the map; height, width: of the video, pixels.
+        Returns [point 2] in -1..1 of the video, where +-1 are the centres of its border pixels.
+        """
+        found = []
+        for axis, size in ((1, width), (0, height)):
+            first, spacing, length = 0.0, 1, size
+            for layer in self.layers:
+                kernel = layer.spatial.shape[axis]
+                dilation, padding = layer.spatial_dilation[axis], layer.padding[axis]
+                first += spacing * (dilation * (kernel - 1) / 2 - padding)
+                length = convolution.output_size(
+                    length, kernel, layer.stride[axis], padding, dilation
+                )
+                spacing *= layer.stride[axis]
+            pixel = first + spacing * (points[:, 1 - axis] + 1.0) * (length - 1) / 2
+            found.append(2.0 * pixel / (size - 1) - 1.0)
+        return jnp.stack(found, axis=-1)
+
+    def regularizers(self) -> dict[str, jax.Array]:
+        """The weighted penalties on the first layer."""
+        first = self.layers[0]
+        rough = regularizers.SPATIAL[self.smoothness](first.spatial[...], self.laplace_padding)
+        slow = regularizers.temporal_l2_norm(first.temporal[...])
+        return {
+            "core_spatial": self.spatial_smoothness * rough,
+            "core_temporal": self.temporal_smoothness * slow,
+        }

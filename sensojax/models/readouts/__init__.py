@@ -1,0 +1,1 @@
+"""Readouts: shared features in, responses of one mouse [batch time neuron] out."""

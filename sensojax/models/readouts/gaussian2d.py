@@ -1,0 +1,221 @@
+"""The Gaussian readout: every neuron reads the features at one learned point of the map.
+
+In training the point is drawn anew for every frame and neuron from a learned Gaussian, so that
+gradients reach beyond the nearest pixels; in evaluation it is the Gaussian's mean. Points are
+(x along the width, y along the height) in [-1, 1], where -1 and +1 are the centres of the outermost
+pixels; a pupil shift is added after clipping and may lead outside, where features are zero
+(bilinear look-up, zero padding; baselines 4.1).
+
+The look-up never makes [batch*time, channel, neuron]: frame by frame it gathers the feature vectors
+at each neuron's four neighbouring pixels and reduces them to one number, forward and backward. At
+7,863 neurons and 128 channels that array would be 250 MB per 80-frame clip.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jax.sharding import PartitionSpec
+
+from sensojax.errors import UserError
+from sensojax.models import layers
+
+TINY = dict(positions="cortex")
+SIGMA_SHAPES = {"full": (2, 2), "uncorrelated": (2,), "isotropic": (1,)}
+
+
+class PositionNetwork(nnx.Module):
+    """Where a neuron reads, from where it lies in cortex: [neuron 2] -> [neuron 2]."""
+
+    def __init__(
+        self, cortex: np.ndarray, hidden: int, hidden_layers: int, tanh: bool, rngs: nnx.Rngs
+    ):
+        sizes = (cortex.shape[1], *(hidden,) * hidden_layers, 2)
+        self.cortex = layers.Fixed(jnp.asarray(cortex, jnp.float32))
+        self.layers = nnx.List(
+            layers.Linear(inputs, outputs, rngs=rngs)
+            for inputs, outputs in itertools.pairwise(sizes)
+        )
+        self.tanh = tanh
+
+    def __call__(self) -> jax.Array:
+        x = self.layers[0](self.cortex[...])
+        for layer in self.layers[1:]:
+            x = layer(jax.nn.elu(x))
+        return jnp.tanh(x) if self.tanh else x
+
+
+def cortex_grid(position_um: np.ndarray, dimensions: int = 2) -> np.ndarray:
+    """Cortical positions as the network sees them: centred, then divided by the largest value."""
+    position = np.asarray(position_um, np.float64)[:, :dimensions]
+    if not np.isfinite(position).all():
+        raise UserError(
+            'found neurons without a cortical position, which readout.positions "cortex" needs; '
+            'set it to "learned".'
+        )
+    position = position - position.mean(axis=0)
+    return position / (np.abs(position).max() or 1.0)
+
+
+class Readout(nnx.Module):
+    """Features [batch time height width channel] -> [batch time neuron], before the nonlinearity.
+
+    gaussian: "full" (a free 2x2 matrix per neuron), "uncorrelated" or "isotropic". positions:
+    "cortex" (a network on cortical positions) or "learned" (one free point per neuron, kept in
+    [-1, 1] by `constrain`). one_draw_per_batch: the same displacement for all frames, as one
+    published option has it. feature_l1: weight of the penalty on absolute feature weights.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        position_um: np.ndarray,
+        *,
+        gaussian: str = "full",
+        positions: str = "cortex",
+        hidden_features: int = 30,
+        hidden_layers: int = 1,
+        final_tanh: bool = True,
+        init_mu_range: float = 0.2,
+        init_sigma: float = 1.0,
+        bias: bool = True,
+        one_draw_per_batch: bool = False,
+        feature_l1: float = 0.0,
+        mean_responses: np.ndarray | None = None,
+        rngs: nnx.Rngs,
+    ):
+        neurons = len(position_um)
+        self.gaussian = gaussian
+        self.one_draw_per_batch = one_draw_per_batch
+        self.feature_l1 = feature_l1
+        shape = (neurons, *SIGMA_SHAPES[gaussian])
+        if gaussian == "full":
+            sigma = jax.random.uniform(rngs.params(), shape, minval=-init_sigma, maxval=init_sigma)
+        else:
+            sigma = jnp.full(shape, init_sigma)
+        self.sigma = nnx.Param(sigma)
+        self.features = nnx.Param(jnp.full((neurons, channels), 1.0 / channels))
+        if positions == "cortex":
+            cortex = cortex_grid(position_um)
+            self.network = PositionNetwork(cortex, hidden_features, hidden_layers, final_tanh, rngs)
+            self.mu = None
+        else:
+            draw = jax.random.uniform(rngs.params(), (neurons, 2), minval=-1.0, maxval=1.0)
+            self.network = None
+            self.mu = nnx.Param(init_mu_range * draw)
+        start = np.zeros(neurons) if mean_responses is None else mean_responses
+        self.bias = nnx.Param(jnp.asarray(start, jnp.float32)) if bias else None
+
+    @property
+    def num_neurons(self) -> int:
+        return self.features.shape[0]
+
+    def positions(self) -> jax.Array:
+        """The mean of every neuron's Gaussian, before clipping: [neuron 2], (x, y)."""
+        return self.mu[...] if self.network is None else self.network()
+
+    def constrain(self) -> None:
+        """Keeps learned positions on the map; call after every update of the parameters."""
+        if self.mu is not None:
+            self.mu[...] = jnp.clip(self.mu[...], -1.0, 1.0)
+
+    def draw_noise(self, key: jax.Array, batch: int, time: int) -> jax.Array:
+        """Standard normal displacements [batch time neuron 2] (or [1 1 neuron 2]) for training."""
+        shape = (1, 1) if self.one_draw_per_batch else (batch, time)
+        return jax.random.normal(key, (*shape, self.num_neurons, 2))
+
+    def points(self, noise: jax.Array | None) -> jax.Array:
+        """Where each neuron looks, before any shift: [1|batch 1|time neuron 2]."""
+        mu = self.positions()[None, None]
+        if noise is None:
+            return layers.clip_to_unit(mu)
+        sigma = self.sigma[...]
+        if self.gaussian == "full":
+            displacement = jnp.einsum("ncd,btnd->btnc", sigma, noise)
+        else:
+            displacement = jnp.broadcast_to(sigma[None, None], noise.shape) * noise
+        return layers.clip_to_unit(displacement + jnp.broadcast_to(mu, displacement.shape))
+
+    def __call__(
+        self, features: jax.Array, shift: jax.Array | None = None, noise: jax.Array | None = None
+    ) -> jax.Array:
+        """shift: [batch time 2] or None; noise: from `draw_noise` in training, None otherwise."""
+        batch, time = features.shape[:2]
+        points = jnp.broadcast_to(self.points(noise), (batch, time, self.num_neurons, 2))
+        if shift is not None:
+            points = points + jnp.broadcast_to(shift[:, :, None], points.shape)
+        per_device = (PartitionSpec("data"), PartitionSpec("data"), PartitionSpec())
+        out = layers.on_each_device(look_up, per_device)(features, points, self.features[...])
+        return out if self.bias is None else out + jnp.broadcast_to(self.bias[...], out.shape)
+
+    def regularizer(self) -> jax.Array:
+        """The weighted L1 norm of the feature weights (baselines 4.1)."""
+        return self.feature_l1 * jnp.sum(jnp.abs(self.features[...]))
+
+
+def look_up(features: jax.Array, points: jax.Array, weights: jax.Array) -> jax.Array:
+    """Features at points, weighted over channels.
+
+    features: [batch time height width channel]; points: [batch time neuron 2] as (x, y);
+    weights: [neuron channel]. Returns [batch time neuron].
+    """
+    batch, time, height, width, channel = features.shape
+    maps = features.reshape(batch * time, height * width, channel)
+    flat_points = points.reshape(batch * time, -1, 2)
+
+    def one_frame(map_and_points):
+        pixels, where = map_and_points
+        index, share = _corners(where, height, width)
+        return jnp.sum(share * _gathered_dot(pixels, index, weights), axis=0)
+
+    out = lax.map(one_frame, (maps, flat_points))
+    return out.reshape(batch, time, -1)
+
+
+def _corners(points, height, width):
+    """The four pixels around each point and how much each counts: [4 neuron] index and share.
+
+    Pixels outside the map count nothing.
+    """
+    x = (points[:, 0] + 1.0) * (0.5 * (width - 1))
+    y = (points[:, 1] + 1.0) * (0.5 * (height - 1))
+    left, top = jnp.floor(x), jnp.floor(y)
+    right_share, bottom_share = x - left, y - top
+    index, share = [], []
+    for dy, share_y in ((0, 1.0 - bottom_share), (1, bottom_share)):
+        for dx, share_x in ((0, 1.0 - right_share), (1, right_share)):
+            column, row = left + dx, top + dy
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            column = jnp.clip(column, 0, width - 1).astype(jnp.int32)
+            row = jnp.clip(row, 0, height - 1).astype(jnp.int32)
+            index.append(row * width + column)
+            share.append(jnp.where(inside, share_x * share_y, 0.0))
+    return jnp.stack(index), jnp.stack(share)
+
+
+@jax.custom_vjp
+def _gathered_dot(pixels, index, weights):
+    """pixels [pixel channel] at index [4 neuron], dotted with weights [neuron channel]: [4 neuron].
+
+    The derivative gathers again instead of keeping what was gathered.
+    """
+    return jnp.stack([jnp.sum(pixels[corner] * weights, axis=-1) for corner in index])
+
+
+def _gathered_dot_forward(pixels, index, weights):
+    return _gathered_dot(pixels, index, weights), (pixels, index, weights)
+
+
+def _gathered_dot_backward(saved, gradient):
+    pixels, index, weights = saved
+    d_pixels, d_weights = jnp.zeros_like(pixels), jnp.zeros_like(weights)
+    for corner, g in zip(index, gradient, strict=True):
+        d_pixels = d_pixels.at[corner].add(g[:, None] * weights)
+        d_weights = d_weights + g[:, None] * pixels[corner]
+    return d_pixels, None, d_weights
+
+
+_gathered_dot.defvjp(_gathered_dot_forward, _gathered_dot_backward)

@@ -1,0 +1,193 @@
+"""What happens to a batch inside the jitted step: raw numbers in, normalised numbers out.
+
+`Statistics.of(store, normalization)` puts one mouse's statistics on the device, once; `normalize`
+turns a raw `Batch` (uint8 video, responses as recorded) into what a model sees, and so bytes cross
+to the device once and small. Two rules, by name. `official` is the published one: every frame of a
+trial is scaled by the statistics of that very frame, counted from the trial's start (baselines 1.2
+and 1.3, step 1). `per_neuron` has one number per neuron, behaviour column and pupil coordinate and
+one for the video, from the training tier. Frames that are padding come out as zeros.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from sensojax.errors import UserError
+from sensojax.pipeline.windows import NORMALIZATIONS, check_name
+from sensojax.types import MODALITIES, Batch
+
+# A response whose spread is below this fraction of the average spread is divided by that fraction.
+SILENT_FRACTION = 0.01
+
+
+@struct.dataclass
+class Statistics:
+    """One mouse's statistics on the device, float32; under `official` one entry per frame.
+
+    video_*: [time height width] or [1 1 1]; response_multiplier: [time neuron] or [1 neuron];
+    behavior_std: [time 2] or [1 2]; pupil_*: likewise. time counts from the trial's first frame.
+    """
+
+    video_mean: jax.Array
+    video_std: jax.Array
+    response_multiplier: jax.Array
+    behavior_std: jax.Array
+    pupil_mean: jax.Array
+    pupil_std: jax.Array
+    normalization: str = struct.field(pytree_node=False)
+
+    @classmethod
+    def of(cls, store, normalization: str) -> "Statistics":
+        """The named statistics of a TrialStore; UserError when the store does not hold them."""
+        check_name(normalization, NORMALIZATIONS, "normalization")
+        found = getattr(store.statistics, normalization)
+        missing = [key for key in MODALITIES if key not in found]
+        if missing:
+            needs = {"official": "published statistics", "per_neuron": "trials of tier train"}
+            (other,) = set(NORMALIZATIONS) - {normalization}
+            raise UserError(
+                f"found no {normalization} statistics of {', '.join(missing)} for mouse "
+                f"{store.mouse}, expected those of all four modalities; use the normalization "
+                f"{other!r} or convert a recording with {needs[normalization]}."
+            )
+        # Only the official ones have a time axis; giving the others one of length 1 lets one
+        # formula serve both.
+        lift = (lambda x: x) if normalization == "official" else (lambda x: x[None])
+        if normalization == "per_neuron":
+            video = {k: np.reshape(v, (1, 1)) for k, v in found["videos"].items()}
+        else:
+            video = found["videos"]
+        return cls(
+            video_mean=_device(lift(video["mean"])),
+            video_std=_device(lift(video["std"])),
+            response_multiplier=_device(
+                response_multiplier(lift(found["responses"]["std"]), store.mouse)
+            ),
+            behavior_std=_device(lift(found["behavior"]["std"])),
+            pupil_mean=_device(lift(found["pupil_center"]["mean"])),
+            pupil_std=_device(lift(found["pupil_center"]["std"])),
+            normalization=normalization,
+        )
+
+
+def _device(x) -> jax.Array:
+    return jnp.asarray(np.asarray(x, dtype=np.float32))
+
+
+def response_threshold(std: np.ndarray) -> float:
+    """One hundredth of the mean spread over all entries that are numbers, as recorded."""
+    return SILENT_FRACTION * float(np.nanmean(np.asarray(std, dtype=np.float64)))
+
+
+def response_multiplier(std: np.ndarray, mouse: str) -> np.ndarray:
+    """What responses are multiplied with, float64 in the shape of `std` (baselines 1.3, step 1).
+
+    1 / std where std exceeds the threshold; 1 / threshold for (almost) silent neurons and where
+    std is not a number. Raises UserError when all responses of the mouse are constant.
+    """
+    std = np.asarray(std, dtype=np.float64)
+    threshold = response_threshold(std) if np.isfinite(std).any() else 0.0
+    if threshold <= 0:
+        raise UserError(
+            f"found constant responses in every neuron of mouse {mouse}, expected some that vary; "
+            "the responses of this recording were probably withheld."
+        )
+    return 1.0 / np.where(std > threshold, std, threshold)
+
+
+def _at(statistic: jax.Array, start: jax.Array, length: int) -> jax.Array:
+    """The statistic at each example's frames, [batch time ...]; [1 1 ...] when it has no time.
+
+    A window that passes the end of the statistics repeats their last frame there; such frames are
+    never valid.
+    """
+    if len(statistic) == 1:
+        return statistic[None]
+    # Without the padding, a slice past the end would silently be moved to earlier frames.
+    reach = ((0, length),) + ((0, 0),) * (statistic.ndim - 1)
+    padded = jnp.pad(statistic, reach, mode="edge")
+    # Slices rather than a gather of single frames: 5 times faster for the video on a CPU.
+    return jax.vmap(lambda first: jax.lax.dynamic_slice_in_dim(padded, first, length))(start)
+
+
+def _divide(x: jax.Array, std: jax.Array) -> jax.Array:
+    """x / std, and 0 where std is 0 or not a number: never anything that is not finite."""
+    usable = std > 0
+    # The inner choice keeps gradients with respect to raw pixels finite too.
+    return jnp.where(usable, x / jnp.where(usable, std, 1.0), 0.0)
+
+
+def _center(x: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+    return _divide(x - jnp.nan_to_num(mean), std)
+
+
+def normalize(batch: Batch, statistics: Statistics) -> Batch:
+    """A raw batch in normalised units, float32, its video with a channel axis of length 1.
+
+    Video and pupil: (x - mean) / std. Behaviour: x / std, without a mean, as published. Responses:
+    times `response_multiplier`. Frames after an example's last valid one (padding) are 0.0 in every
+    field; warm-up frames, which models need as input, are normalised like the others. Where std is
+    0 the result is 0.0; the kit has infinity or not-a-number there.
+    """
+    length = batch.valid.shape[1]
+
+    def at(name):
+        return _at(getattr(statistics, name), batch.start, length)
+
+    fields = {
+        "video": _center(batch.video, at("video_mean"), at("video_std"))[..., None],
+        "responses": batch.responses * at("response_multiplier"),
+        "behavior": _divide(batch.behavior, at("behavior_std")),
+        "pupil_center": _center(batch.pupil_center, at("pupil_mean"), at("pupil_std")),
+    }
+    shown = jax.lax.cummax(batch.valid.astype(jnp.int32), axis=1, reverse=True) > 0
+    for name, x in fields.items():
+        mask = shown.reshape(shown.shape + (1,) * (x.ndim - 2))
+        fields[name] = jnp.where(mask, x, 0.0).astype(jnp.float32)
+    return dataclasses.replace(batch, **fields)
+
+
+def behavior_as_channels(batch: Batch, pupil_center: bool = False) -> Batch:
+    """A normalised batch whose video has the behaviour as further channels, constant over space.
+
+    Channels: video, pupil dilation, running speed, and with `pupil_center` its two coordinates
+    (baselines 1.3, step 7).
+    """
+    added = [batch.behavior, batch.pupil_center] if pupil_center else [batch.behavior]
+    planes = jnp.concatenate(added, axis=-1)[:, :, None, None, :]
+    shape = (*batch.video.shape[:-1], planes.shape[-1])
+    video = jnp.concatenate([batch.video, jnp.broadcast_to(planes, shape)], axis=-1)
+    return dataclasses.replace(batch, video=video)
+
+
+def pool(batch: Batch, factor: int) -> Batch:
+    """A normalised batch with a smaller video: mean over squares of factor x factor pixels.
+
+    1 changes nothing. Raises UserError when height or width is not a multiple of the factor.
+    """
+    if factor == 1:
+        return batch
+    examples, time, height, width, channel = batch.video.shape
+    if factor < 1 or height % factor or width % factor:
+        raise UserError(
+            f"found pooling by {factor} for a video of {height}x{width} pixels, expected a factor "
+            "that divides both; choose another factor, or 1 for none."
+        )
+    squares = (examples, time, height // factor, factor, width // factor, factor, channel)
+    return dataclasses.replace(batch, video=batch.video.reshape(squares).mean(axis=(3, 5)))
+
+
+def scale_responses(recorded: jax.Array, start: jax.Array, statistics: Statistics) -> jax.Array:
+    """Responses or rates as recorded, in normalised units, [batch time neuron].
+
+    start: [batch], the trial's frame that the first of these frames is.
+    """
+    return recorded * _at(statistics.response_multiplier, start, recorded.shape[1])
+
+
+def unscale_responses(normalized: jax.Array, start: jax.Array, statistics: Statistics) -> jax.Array:
+    """The inverse of `scale_responses`: predictions in the units of the recording."""
+    return normalized / _at(statistics.response_multiplier, start, normalized.shape[1])

@@ -1,0 +1,202 @@
+"""Simulated mice: recordings in the published format of Sensorium 2023 whose truth is known.
+
+In go a folder and `Settings`; out come session folders that `sensorium2023` reads like real ones,
+with `truth/` beside `data/` and `meta/`: the noiseless expected responses of every trial (the best
+possible prediction, so the ceiling of every metric is exact), the neurons' fields and everything
+else about them. The bytes depend only on the settings, not on the number of workers or on how often
+the work was interrupted.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sensojax.errors import UserError
+from sensojax.progress import track
+from sensojax.recordings.simulation import schedule, session
+
+VERSION = 1  # of the simulation: other numbers from the same settings need another version
+REALISTIC_NOISE = 12.0
+TRUTH_FILE = "truth/simulation.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to simulate.
+
+    trials: files per mouse, all tiers together; train_share: the part that trains, the rest is
+    spread over the other tiers as published. frames: of most clips, at 30 Hz; padded_frames: length
+    of the arrays, 0 for 24 more than frames (as 300 and 324). noise: variance of the response noise
+    over that of the signal, per microscope frame: 0 gives the rates themselves, the default a
+    median correlation of rates with responses of about 0.6, REALISTIC_NOISE about 0.3. eye_shift: 0
+    keeps the fields in place, 1 moves them by about a pixel (at 36 x 64). normalization: strength
+    of the division by the mean activity of all neurons. withhold: zeros instead of responses in the
+    live and final test tiers, as the five competition mice have. Raises UserError for a setting
+    that makes no session.
+    """
+
+    mice: int = 2
+    neurons: int = 100
+    trials: int = 150
+    train_share: float = 0.5
+    frames: int = 300
+    padded_frames: int = 0
+    height: int = 36
+    width: int = 64
+    seed: int = 0
+    noise: float = 2.0
+    eye_shift: float = 1.0
+    normalization: float = 0.0
+    withhold: bool = False
+
+    def __post_init__(self):
+        least = {"mice": 1, "neurons": 1, "trials": schedule.FEWEST_TRIALS, "frames": 10}
+        least |= {"height": 8, "width": 8, "seed": 0, "noise": 0, "eye_shift": 0}
+        least |= {"normalization": 0}
+        for name, bound in least.items():
+            if not bound <= getattr(self, name) < np.inf:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}, expected at least {bound}; give another."
+                )
+        if not 0 < self.train_share < 1:
+            raise UserError(f"train_share is {self.train_share}, expected between 0 and 1.")
+        if self.padded < self.frames:
+            raise UserError(
+                f"padded_frames is {self.padded_frames}, expected at least the {self.frames} "
+                "frames of a clip, or 0 to choose it from them."
+            )
+
+    @property
+    def padded(self) -> int:
+        return self.padded_frames or self.frames + 24
+
+
+def name(mouse: int) -> str:
+    """Directory name of the `mouse`-th simulated mouse, shaped like the published ones."""
+    digest = hashlib.sha256(f"simulated mouse {mouse}".encode()).hexdigest()[:32]
+    return f"dynamic{91001 + mouse}-1-1-Video-{digest}"
+
+
+def write(folder: str | Path, settings: Settings, workers: int = 0) -> list[Path]:
+    """Writes the mice that are not there yet; returns the session folder of every mouse.
+
+    A session is written to `<name>.partial` and renamed when complete; a finished one with equal
+    settings is left alone and an unfinished one continued. workers: threads, 0 for one per core.
+    Raises UserError when a session of other settings is in the way.
+    """
+    folder = Path(folder).expanduser()
+    paths = []
+    for number in range(settings.mice):
+        mouse = session.Mouse(settings, number)
+        path = folder / name(number)
+        if path.exists():
+            _check_same(path, settings)
+        else:
+            what = f"simulating mouse {number + 1} of {settings.mice}"
+            _write_session(path, mouse, what, workers or os.cpu_count() or 1)
+        paths.append(path)
+    return paths
+
+
+def _write_session(path: Path, mouse: session.Mouse, what: str, workers: int) -> None:
+    partial = path.with_name(path.name + ".partial")
+    if (partial / TRUTH_FILE).exists():
+        _check_same(partial, mouse.settings)
+    session.write_text(partial / TRUTH_FILE, _description(mouse))
+    session.write_meta(partial, mouse)
+    todo = [
+        index
+        for index in range(mouse.settings.trials)
+        if not all(file.exists() for file in session.trial_files(partial, index).values())
+    ]
+    clips = _Clips(mouse)
+
+    def write_trial(index: int) -> None:
+        clip = clips[mouse.schedule.clips[index]]
+        session.write_trial(partial, mouse, clip, index)
+
+    with ThreadPoolExecutor(workers) as pool:
+        done = mouse.settings.trials - len(todo)
+        for _ in track(_finished(pool, write_trial, todo), what, mouse.settings.trials, done):
+            pass
+        every = list(pool.map(clips.__getitem__, range(len(mouse.schedule.kinds))))
+        session.write_statistics(partial, mouse, every, pool.map)
+    os.replace(partial, path)
+
+
+class _Clips:
+    """The clips of a mouse, each made by the first thread that asks for it and then kept."""
+
+    def __init__(self, mouse: session.Mouse):
+        self._mouse = mouse
+        self._locks = [threading.Lock() for _ in mouse.schedule.kinds]
+        self._made: dict[int, np.ndarray] = {}
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        with self._locks[index]:
+            if index not in self._made:
+                self._made[index] = self._mouse.clip(index)
+            return self._made[index]
+
+
+def _finished(pool: ThreadPoolExecutor, work: Callable, items: list) -> Iterator[None]:
+    """One yield for every finished item; the first failure drops what has not begun."""
+    futures = [pool.submit(work, item) for item in items]
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _description(mouse: session.Mouse) -> str:
+    habits = {
+        key: np.asarray(value).tolist() for key, value in dataclasses.asdict(mouse.habits).items()
+    }
+    return json.dumps(
+        {
+            "note": "A simulated mouse: no animal was recorded.",
+            **_identity(mouse.settings),
+            "mouse": mouse.number,
+            "habits": habits,
+            "eye_matrix": mouse.neurons.eye_matrix.tolist(),
+            "eye_reference": mouse.neurons.eye_reference.tolist(),
+        },
+        indent=1,
+    )
+
+
+def _identity(settings: Settings) -> dict:
+    """What makes two sessions the same; how many mice there are does not."""
+    chosen = dataclasses.asdict(settings) | {"padded_frames": settings.padded}
+    del chosen["mice"]
+    return {"version": VERSION, "settings": chosen}
+
+
+def _check_same(path: Path, settings: Settings) -> None:
+    wanted = _identity(settings)
+    try:
+        found = json.loads((path / TRUTH_FILE).read_text())
+        found = {"version": found["version"], **found["settings"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is in the way and is not a simulated session (no readable {TRUTH_FILE}); "
+            "choose another folder."
+        ) from error
+    wanted = {"version": wanted["version"], **wanted["settings"]}
+    other = [key for key in wanted if found.get(key) != wanted[key]]
+    if other:
+        differences = ", ".join(f"{key} {found.get(key)} instead of {wanted[key]}" for key in other)
+        raise UserError(
+            f"{path} was simulated with other settings ({differences}); choose another folder, "
+            "delete this one, or use its settings."
+        )

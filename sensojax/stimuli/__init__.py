@@ -1,0 +1,5 @@
+"""Stimuli by themselves: identify, measure and synthesise the videos that mice are shown.
+
+`synthesis` makes the kinds of video of the Sensorium 2023 competition from a random generator;
+`textures` holds the noise and the sampling that it is made of. Videos are [time height width].
+"""

@@ -1,0 +1,327 @@
+"""One mouse on our disk: a `TrialStore` is read here; `conversion.py` writes it.
+
+In goes a folder made by `conversion.write`; out come windows of trials, the tables of trials and
+neurons, and both kinds of statistics. The folder holds
+
+    store.json      format version, provenance, sizes; written last: without it there is no store
+    trials.jsonl    one line on the recording, then one per trial; its SHA-256 is the fingerprint
+    tables.npz      neurons, other trial columns, statistics, truth of simulated neurons
+    clips_uint8/, clips_float32/    [clip time height width], each distinct clip once
+    responses/, rates/              [trial neuron time]
+    behavior/, pupil_center/        [trial time column]
+
+The last six are zarr 3 arrays (any zarr reader opens them), as many of them as the mouse needs.
+Clips, responses and rates have a file per row with an index of small pieces along time, so that a
+window costs only its own pieces; each piece carries a checksum, and a missing one is an error, not
+zeros.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import tensorstore as ts
+
+from sensojax import errors, types
+
+FORMAT = 1
+DESCRIPTION, TRIALS, TABLES = "store.json", "trials.jsonl", "tables.npz"
+PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class TrialTable:
+    """One entry per trial, in file order; all [trial].
+
+    index: the source's file number. tier: name of the split. num_frames: valid frames.
+    official_frames: how many of these the published loader keeps. clip: row of its distinct clip;
+    trials of equal `clip` showed the same video (one may be cut earlier). has_responses: False
+    where the source holds only zeros, that is, where the laboratory withheld them. checksum:
+    SHA-256 of the source files. columns: other columns of the source by name, [trial ...].
+    """
+
+    index: np.ndarray
+    tier: np.ndarray
+    num_frames: np.ndarray
+    official_frames: np.ndarray
+    clip: np.ndarray
+    has_responses: np.ndarray
+    checksum: np.ndarray
+    columns: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Two ways to normalise, by modality and then `mean` or `std`.
+
+    official: as published, per frame: videos [time height width], responses [time neuron],
+    behavior and pupil_center [time 2]; empty when the source has none.
+    per_neuron: over all valid frames of the train tier (population std, float64): videos scalars,
+    responses [neuron], behavior and pupil_center [2]; empty without a train tier.
+    """
+
+    official: dict[str, dict[str, np.ndarray]]
+    per_neuron: dict[str, dict[str, np.ndarray]]
+
+
+class TrialStore:
+    """A finished store; made by `TrialStore.open`. Pickles as its path and opens again elsewhere.
+
+    mouse, source, simulated, frame_rate_hz, height, width (pixels), max_frames (longest trial),
+    video_dtype ("uint8" when every clip is integer valued, else "float32"), response_dtype
+    (on disk; `read` gives float32), has_rates, and fingerprint: SHA-256 (hex), equal for equal
+    sources and settings.
+    """
+
+    def __init__(self, path: Path, description: dict, lines: list[dict]):
+        self.path = path
+        self.mouse: str = description["mouse"]
+        self.source: str = description["source"]
+        self.simulated: bool = description["simulated"]
+        self.frame_rate_hz: float = description["frame_rate_hz"]
+        self.fingerprint: str = description["fingerprint"]
+        self.height: int = description["height"]
+        self.width: int = description["width"]
+        self.max_frames: int = description["max_frames"]
+        self.video_dtype: str = description["video_dtype"]
+        self.response_dtype: str = description["response_dtype"]
+        self.has_rates = "rates" in description["arrays"]
+        self.header, self.lines = lines[0], lines[1:]  # of `trials.jsonl`
+
+    @classmethod
+    def open(cls, path: str | Path) -> "TrialStore":
+        """Opens `<folder>/<mouse>`; raises UserError when it is not a whole store."""
+        path = Path(path).absolute()
+        _refuse_unfinished(path)
+        try:
+            description = json.loads((path / DESCRIPTION).read_text())
+            version = description["format"]
+            if version != FORMAT:
+                raise errors.UserError(
+                    f"store {path} has format {version}, this sensojax reads format {FORMAT}; "
+                    "delete the folder and convert the recording again."
+                )
+            table = (path / TRIALS).read_bytes()
+            if hashlib.sha256(table).hexdigest() != description["fingerprint"]:
+                raise ValueError(f"{TRIALS} does not have the fingerprint of {DESCRIPTION}")
+            lines = [json.loads(line) for line in table.splitlines()]
+            for name in (TABLES, *(f"{name}/zarr.json" for name in description["arrays"])):
+                if not (path / name).is_file():
+                    raise ValueError(f"{name} is missing")
+            return cls(path, description, lines)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise damaged(path, error) from error
+
+    def __reduce__(self):
+        return TrialStore.open, (self.path,)
+
+    def __repr__(self) -> str:
+        return f"TrialStore({self.mouse}: {len(self.trials)} trials, {len(self.neurons)} neurons)"
+
+    @cached_property
+    def trials(self) -> TrialTable:
+        columns = {
+            name: np.array([line[name] for line in self.lines])
+            for name in TrialTable.__dataclass_fields__
+            if name != "columns"
+        }
+        return TrialTable(**columns, columns=self._tables("columns"))
+
+    @cached_property
+    def neurons(self) -> types.Neurons:
+        return types.Neurons(**self._tables("neurons"))
+
+    @cached_property
+    def truth(self) -> dict[str, np.ndarray]:
+        """What is known of a simulated mouse's neurons, by name, [neuron ...]; else empty."""
+        return self._tables("truth")
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        return Statistics(
+            official=_nested(self._tables("official")),
+            per_neuron=_nested(self._tables("per_neuron")),
+        )
+
+    def rows(self, *tiers: str) -> np.ndarray:
+        """The rows of all trials of these tiers, ascending; UserError when a tier has none."""
+        present = sorted(set(self.trials.tier.tolist()))
+        for tier in tiers:
+            if tier not in present:
+                raise errors.UserError(
+                    f"mouse {self.mouse} has no trial of tier {tier!r}; it has "
+                    f"{', '.join(present)}{errors.nearest(tier, present)}"
+                )
+        return np.flatnonzero(np.isin(self.trials.tier, tiers))
+
+    def read(self, row: int, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray]:
+        """Frames start..stop (to the end of the trial when None) of one trial, as recorded.
+
+        video [time height width] uint8 or float32 (`video_dtype`), responses [time neuron],
+        behavior [time 2], pupil_center [time 2], all float32. `read_rates` gives the rates.
+        Raises ValueError for frames outside the trial, UserError when the store is damaged.
+        """
+        window = self._window(row, start, stop)
+        line = self.lines[row]
+        futures = {  # both under way before we wait for either
+            "video": self._array(f"clips_{line['video']}")[line["clip"], window].read(),
+            "responses": self._array("responses")[row, window].read(),
+        }
+        video, responses = (self._result(future) for future in futures.values())
+        return {
+            "video": video.astype(self.video_dtype, copy=False),
+            "responses": responses.astype(np.float32, copy=False),
+            "behavior": self._behavior[row, window],
+            "pupil_center": self._pupil_center[row, window],
+        }
+
+    def read_rates(self, row: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Noiseless expected responses of a simulated mouse, [time neuron] float32."""
+        if not self.has_rates:
+            raise errors.UserError(
+                f"mouse {self.mouse} is not simulated with rates: its true rates are not known."
+            )
+        window = self._window(row, start, stop)
+        rates = self._result(self._array("rates")[row, window].read())
+        return rates.astype(np.float32, copy=False)
+
+    def read_clip(self, clip: int) -> np.ndarray:
+        """One distinct clip at its full length, [time height width] in `video_dtype`."""
+        rows = np.flatnonzero(self.trials.clip == clip)
+        if not len(rows):
+            raise ValueError(f"clip {clip} of {self.mouse}; it has {self.trials.clip.max() + 1}")
+        row = rows[np.argmax(self.trials.num_frames[rows])]
+        line = self.lines[row]
+        array = self._array(f"clips_{line['video']}")
+        video = self._result(array[clip, : line["num_frames"]].read())
+        return video.astype(self.video_dtype, copy=False)
+
+    def _window(self, row: int, start: int, stop: int | None) -> slice:
+        frames = self.lines[row]["num_frames"]
+        stop = frames if stop is None else stop
+        if not 0 <= start < stop <= frames:
+            raise ValueError(f"frames {start}..{stop} of row {row}, which has {frames}")
+        return slice(int(start), int(stop))
+
+    @cached_property
+    def _behavior(self) -> np.ndarray:
+        return self._result(self._array("behavior").read())
+
+    @cached_property
+    def _pupil_center(self) -> np.ndarray:
+        return self._result(self._array("pupil_center").read())
+
+    @cached_property
+    def _arrays(self) -> dict[str, ts.TensorStore]:
+        return {}
+
+    def _array(self, name: str) -> ts.TensorStore:
+        if name not in self._arrays:  # two threads may both open it; either result serves
+            try:
+                self._arrays[name] = open_array(self.path, name)
+            except ValueError as error:
+                raise damaged(self.path, error) from error
+        return self._arrays[name]
+
+    def _result(self, future: ts.Future) -> np.ndarray:
+        try:
+            return future.result()
+        except ValueError as error:  # how TensorStore reports missing, cut or altered pieces
+            raise damaged(self.path, error) from error
+
+    def _tables(self, group: str) -> dict[str, np.ndarray]:
+        try:
+            with open(self.path / TABLES, "rb") as file, np.load(file) as tables:
+                names = [name for name in tables.files if name.startswith(f"{group}/")]
+                return {name.removeprefix(f"{group}/"): tables[name] for name in names}
+        except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+            raise damaged(self.path, error) from error
+
+
+def open_array(folder: Path, name: str) -> ts.TensorStore:
+    """An existing array of a store, [row time ...]; ValueError when it is missing or unreadable."""
+    array = ts.open(array_spec(folder, name), context=context(), open=True).result()
+    time_last = array.domain.labels[-1] == "time"  # responses and rates, see conversion/arrays.py
+    return array.transpose([0, 2, 1]) if time_last else array
+
+
+def array_spec(folder: Path, name: str) -> dict:
+    """How TensorStore is to treat the arrays of a store."""
+    return {
+        "driver": "zarr3",
+        "kvstore": {"driver": "file", "path": str(folder / name)},
+        # A lost piece must not pass for zeros: all pieces are written, also those of zeros.
+        "fill_missing_data_reads": False,
+        "store_data_equal_to_fill_value": True,
+    }
+
+
+@lru_cache(maxsize=1)
+def context() -> ts.Context:
+    """TensorStore's threads in this process, for all stores; no cache (reads are random)."""
+    # One unpacking thread per core, and no more than 8: loaders come in several processes.
+    decoding = min(cores(), 8)
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": 0},
+            "data_copy_concurrency": {"limit": decoding},
+            "file_io_concurrency": {"limit": max(decoding, 4)},
+        }
+    )
+
+
+def cores() -> int:
+    """Cores this process may use (fewer than the machine has under SLURM or in a container)."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def damaged(path: Path, error: Exception) -> errors.UserError:
+    """What to tell the user of a store that was complete and no longer is."""
+    found = str(error).splitlines()[0].split(" [")[0] if str(error) else type(error).__name__
+    return errors.UserError(
+        f"store {path} is damaged ({found}); delete the folder and convert the recording again."
+    )
+
+
+def _refuse_unfinished(path: Path) -> None:
+    partial = path if path.name.endswith(PARTIAL) else path.with_name(path.name + PARTIAL)
+    if path == partial or (partial.is_dir() and not (path / DESCRIPTION).is_file()):
+        raise errors.UserError(
+            f"the store {partial} is incomplete: its conversion was stopped; give the same "
+            "scripts/convert.py command again, it continues."
+        )
+    if not path.is_dir():
+        near = stores_in(path.parent)
+        known = f"{path.parent} has {', '.join(near)}" if near else f"{path.parent} has no store"
+        raise errors.UserError(
+            f"no store at {path}; {known}{errors.nearest(path.name, near)} "
+            "(scripts/convert.py makes one from a recording)."
+        )
+    if not (path / DESCRIPTION).is_file():
+        near = stores_in(path)
+        hint = f"it is a folder of stores: {', '.join(near)}" if near else "it is not a store"
+        raise errors.UserError(f"{path} has no {DESCRIPTION}; {hint}.")
+
+
+def stores_in(folder: str | Path) -> list[str]:
+    """The mice that have a finished store in a folder, sorted; none in no folder."""
+    found = Path(folder).glob(f"*/{DESCRIPTION}")
+    return sorted(path.parent.name for path in found if not path.parent.name.endswith(PARTIAL))
+
+
+def _nested(tables: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    nested: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in tables.items():
+        modality, statistic = name.split("/")
+        nested.setdefault(modality, {})[statistic] = array
+    return nested

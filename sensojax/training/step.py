@@ -1,0 +1,132 @@
+"""One training step: a state and a batch of every mouse in, the next state and measurements out.
+
+Everything random in a step is derived from (seed, step), and everything else that a run remembers
+is in `TrainState`, so a run that stopped continues bit-equal. The best weights so far travel in the
+state (and so in every checkpoint): the plateau schedule goes back to them.
+
+The objective is the published one: for every mouse sqrt(M / b) times the summed loss, M being all
+files of its session and b the batch, plus the core's and the readout's penalties (baselines 6.1).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx, struct
+
+from sensojax.models.encoder import Encoder, Weights, assemble, separate
+from sensojax.types import Batch
+
+
+@struct.dataclass
+class TrainState:
+    """All that a run must remember.
+
+    step: how many were taken. best: params and statistics of the best evaluation so far, and the
+    step at which they were evaluated.
+    """
+
+    step: jax.Array
+    weights: Weights
+    optimizer: optax.OptState
+    best: dict
+
+
+def initial_state(
+    model: Encoder, optimizer: optax.GradientTransformation
+) -> tuple[nnx.GraphDef, TrainState]:
+    """The structure of a model (static) and the state of a run that has not begun."""
+    graph, weights = separate(model)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        weights=weights,
+        optimizer=optimizer.init(weights.params),
+        best=_kept(jnp.zeros((), jnp.int32), weights),
+    )
+    # No array may stand twice in a state that is donated to the step.
+    return graph, jax.tree.map(jnp.copy, state)
+
+
+def keep_best(state: TrainState) -> TrainState:
+    """Remembers the present weights as the best."""
+    return state.replace(best=jax.tree.map(jnp.copy, _kept(state.step, state.weights)))
+
+
+def reload_best(state: TrainState) -> TrainState:
+    """Goes back to the best weights; the optimizer's moments stay, as in the source."""
+    return state.replace(weights=jax.tree.map(jnp.copy, best_weights(state)))
+
+
+def best_weights(state: TrainState) -> Weights:
+    """The weights of the best evaluation so far."""
+    kept = {name: state.best[name] for name in ("params", "statistics")}
+    return state.weights.replace(**kept)
+
+
+def _kept(step, weights):
+    return {"step": step, "params": weights.params, "statistics": weights.statistics}
+
+
+def make_train_step(
+    graph: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    loss: Callable,
+    prepare: Callable,
+    *,
+    num_files: Mapping[str, int],
+    seed: int,
+    sharding: jax.sharding.Sharding | None = None,
+) -> Callable:
+    """The jitted step(state, batches, statistics, learning_rate) -> (state, measured).
+
+    loss: (predicted, observed, valid) -> the sum over valid frames and neurons. prepare:
+    (batches, statistics) -> normalised batches with all channels. num_files: M of every mouse.
+    batches: {mouse: raw Batch}; statistics: {mouse: ...} for `prepare`. measured: scalars
+    `loss`, `loss_per_response` (without scale and penalties), `gradient_norm` and `parts`. The
+    state is donated. sharding: of state and measurements, for several devices.
+    """
+
+    def objective(params, weights, batches, key):
+        model = assemble(graph, weights.replace(params=params))
+        noise = model.draw_noise(key, batches)
+        predicted = model(batches, train=True, noise=noise)
+        parts, plain, responses = {}, 0.0, 0.0
+        for mouse, batch in batches.items():
+            total, counted = last_frames_loss(loss, predicted[mouse], batch)
+            parts[mouse] = math.sqrt(num_files[mouse] / len(batch.video)) * total
+            plain, responses = plain + total, responses + counted
+        parts |= model.regularizers(tuple(batches))
+        measured = {"parts": parts, "loss_per_response": plain / jnp.maximum(responses, 1.0)}
+        return sum(parts.values()), (measured, separate(model)[1])
+
+    def step(state, batches, statistics, learning_rate):
+        batches = prepare(batches, statistics)
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        value_and_gradient = jax.value_and_grad(objective, has_aux=True)
+        (total, (measured, after)), gradient = value_and_gradient(
+            state.weights.params, state.weights, batches, key
+        )
+        changes, memory = optimizer.update(gradient, state.optimizer, state.weights.params)
+        params = jax.tree.map(lambda p, c: p + learning_rate * c, state.weights.params, changes)
+        model = assemble(graph, after.replace(params=params))
+        model.constrain()
+        measured |= {"loss": total, "gradient_norm": optax.global_norm(gradient)}
+        weights = separate(model)[1]
+        return state.replace(step=state.step + 1, weights=weights, optimizer=memory), measured
+
+    return jax.jit(step, donate_argnums=0, out_shardings=sharding)
+
+
+def last_frames_loss(
+    loss: Callable, predicted: jax.Array, batch: Batch
+) -> tuple[jax.Array, jax.Array]:
+    """The summed loss of a mouse and how many responses it counts.
+
+    predicted: [batch time' neuron], which belong to the last time' frames of the batch.
+    """
+    frames = predicted.shape[1]
+    valid = batch.valid[:, -frames:]
+    total = loss(predicted, batch.responses[:, -frames:], valid)
+    return total, jnp.sum(valid) * jnp.float32(predicted.shape[2])

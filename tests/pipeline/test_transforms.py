@@ -1,0 +1,161 @@
+"""Normalisation inside jit, against float64 numpy written from the published formulas."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from sensojax.errors import UserError
+from sensojax.pipeline import batches, transforms
+from sensojax.pipeline.transforms import Statistics
+from sensojax.pipeline.windows import Window
+from tests.goldens import assert_close
+from tests.pipeline.fakes import MemoryStore
+
+TOLERANCE = 1e-6  # float32 against float64, one division
+
+
+def raw(store, samples, normalization="official", skip_frames=0):
+    frames = getattr(
+        store.trials, "official_frames" if normalization == "official" else "num_frames"
+    )
+    shape = (len(samples), samples[0].length)
+    return batches.read_batch(store, samples, frames, skip_frames, shape)
+
+
+def by_numpy(store, batch, normalization):
+    """Each example and frame on its own, in float64."""
+    statistics = getattr(store.statistics, normalization)
+    names = dict(zip(("video", "responses", "behavior", "pupil_center"), statistics, strict=True))
+    out = {}
+    for field, key in names.items():
+        x = np.asarray(getattr(batch, field), dtype=np.float64)
+        mean, std = statistics[key]["mean"], statistics[key]["std"]
+        if field == "responses":
+            threshold = 0.01 * np.nanmean(std)
+            std = np.where(std > threshold, std, threshold)
+        result = np.zeros_like(x)
+        for i, t in np.argwhere(batch.valid):
+            at = batch.start[i] + t if normalization == "official" else ...
+            m, s = mean[at], std[at]
+            result[i, t] = (x[i, t] - m) / s if field in ("video", "pupil_center") else x[i, t] / s
+        out[field] = result
+    out["video"] = out["video"][..., None]
+    return out
+
+
+@pytest.mark.parametrize("normalization", ["official", "per_neuron"])
+def test_normalizing_in_jit_equals_float64_numpy(normalization):
+    store = MemoryStore()
+    store.statistics.official["responses"]["std"][3, 2] = np.nan
+    store.statistics.official["responses"]["std"][4, 1] = 1e-4
+    store.statistics.per_neuron["responses"]["std"][2] = 1e-5
+    batch = raw(store, [Window(0, 2, 5), Window(1, 7, 5), Window(2, 0, 5)], normalization)
+    found = jax.jit(transforms.normalize)(batch, Statistics.of(store, normalization))
+    for field, expected in by_numpy(store, batch, normalization).items():
+        assert getattr(found, field).dtype == np.float32
+        assert_close(getattr(found, field), expected, TOLERANCE, field)
+
+
+def test_window_past_the_statistics_is_padded_not_shifted():
+    store = MemoryStore(lengths=(12, 12))
+    inside, past = raw(store, [Window(0, 6, 6)]), raw(store, [Window(0, 6, 11)])
+    statistics = Statistics.of(store, "official")
+    inside, past = (transforms.normalize(b, statistics) for b in (inside, past))
+    for field in batches.FIELDS:
+        np.testing.assert_array_equal(getattr(past, field)[:, :6], getattr(inside, field))
+        assert not np.any(getattr(past, field)[:, 6:])
+
+
+def test_padding_is_zero_and_warm_up_is_shown():
+    store = MemoryStore()
+    statistics = Statistics.of(store, "per_neuron")
+    shown = transforms.normalize(raw(store, [Window(1, 0, 12)]), statistics)
+    warm = raw(store, [Window(1, 0, 12)], skip_frames=4)
+    assert not warm.valid[0, :4].any()
+    np.testing.assert_array_equal(transforms.normalize(warm, statistics).video, shown.video)
+    nothing = dataclasses.replace(warm, valid=np.zeros_like(warm.valid))
+    for field in batches.FIELDS:
+        assert not np.any(getattr(transforms.normalize(nothing, statistics), field))
+
+
+@pytest.mark.parametrize("bad", [0.0, np.nan])
+def test_frames_without_a_spread_come_out_finite(bad):
+    store = MemoryStore(lengths=(9, 12), official=(9, 9))
+    for key in ("videos", "behavior", "pupil_center", "responses"):
+        store.statistics.official[key]["std"][8:] = bad
+        store.statistics.official[key]["mean"][10:] = np.nan
+    batch = dataclasses.replace(
+        raw(store, [Window(1, 2, 10)], "per_neuron"), valid=np.ones((1, 10), bool)
+    )
+    found = transforms.normalize(batch, Statistics.of(store, "official"))
+    for field in batches.FIELDS:
+        assert np.isfinite(getattr(found, field)).all(), field
+    assert not np.any(found.video[:, 6:])
+
+    def brightness(video):
+        raw_pixels = dataclasses.replace(batch, video=video)
+        return transforms.normalize(raw_pixels, Statistics.of(store, "official")).video.sum()
+
+    gradient = jax.grad(brightness)(batch.video.astype(np.float32))
+    assert np.isfinite(gradient).all()
+    assert np.any(gradient)
+
+
+def test_responses_are_scaled_and_scaled_back():
+    store = MemoryStore()
+    statistics = Statistics.of(store, "official")
+    batch = raw(store, [Window(0, 2, 5), Window(1, 7, 5)])
+    scaled = transforms.scale_responses(batch.responses, batch.start, statistics)
+    np.testing.assert_array_equal(scaled, transforms.normalize(batch, statistics).responses)
+    back = transforms.unscale_responses(scaled, batch.start, statistics)
+    np.testing.assert_allclose(back, batch.responses, rtol=1e-6)
+    # A core that returns only the last 3 frames: their start is 2 frames later.
+    late = transforms.unscale_responses(scaled[:, 2:], batch.start + 2, statistics)
+    np.testing.assert_array_equal(late, back[:, 2:])
+
+
+def test_behavior_channels_are_constant_over_space_and_in_order():
+    store = MemoryStore()
+    batch = transforms.normalize(raw(store, [Window(0, 2, 5)]), Statistics.of(store, "official"))
+    video = transforms.behavior_as_channels(batch, pupil_center=True).video
+    assert video.shape == (1, 5, 4, 6, 5)
+    np.testing.assert_array_equal(video[..., :1], batch.video)
+    for pixel in (video[:, :, 0, 0], video[:, :, 3, 5]):
+        np.testing.assert_array_equal(pixel[..., 1:3], batch.behavior)
+        np.testing.assert_array_equal(pixel[..., 3:], batch.pupil_center)
+    assert transforms.behavior_as_channels(batch).video.shape[-1] == 3
+
+
+def test_pooling_averages_squares_of_pixels():
+    store = MemoryStore()
+    batch = transforms.normalize(raw(store, [Window(0, 2, 5)]), Statistics.of(store, "official"))
+    pooled = transforms.pool(batch, 2).video
+    assert pooled.shape == (1, 5, 2, 3, 1)
+    np.testing.assert_allclose(pooled[0, 3, 1, 2], batch.video[0, 3, 2:, 4:].mean(), rtol=1e-5)
+    assert transforms.pool(batch, 1) is batch
+    with pytest.raises(UserError, match="pooling by 4 for a video of 4x6"):
+        transforms.pool(batch, 4)
+
+
+def test_missing_official_statistics_are_refused_with_the_way_on():
+    store = MemoryStore()
+    store.statistics.official = {}
+    with pytest.raises(UserError, match=r"no official statistics of videos.*'per_neuron'"):
+        Statistics.of(store, "official")
+
+
+def test_a_mouse_whose_responses_are_all_constant_is_refused():
+    store = MemoryStore()
+    store.statistics.per_neuron["responses"]["std"][:] = 0
+    with pytest.raises(UserError, match="constant responses in every neuron of mouse m"):
+        Statistics.of(store, "per_neuron")
+
+
+def test_statistics_cross_jit_without_a_second_trace():
+    store = MemoryStore()
+    step = jax.jit(lambda b, s: transforms.normalize(b, s).responses.sum())
+    for row in (0, 1):
+        step(raw(store, [Window(row, 1, 5)]), Statistics.of(store, "official"))
+    assert step._cache_size() == 1
