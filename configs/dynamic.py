@@ -20,8 +20,13 @@ Every setting that exists is on this page; any of them can be given as --config.
 
 from ml_collections import ConfigDict
 
+from sensojax.errors import check_name
+
+PRESETS = ("simulated", "sensorium", "kit", "tiny")
+
 
 def get_config(preset: str = "simulated") -> ConfigDict:
+    check_name(preset, PRESETS, "preset")
     config = ConfigDict()
     config.seed = 0
 
@@ -93,8 +98,6 @@ def get_config(preset: str = "simulated") -> ConfigDict:
     elif preset == "tiny":
         _simulated(config)
         _tiny(config)
-    elif preset != "sensorium":
-        raise ValueError(f"preset {preset!r}; there are simulated, sensorium, kit and tiny")
     return config
 
 

@@ -11,7 +11,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import jax
@@ -20,7 +20,7 @@ from flax import nnx
 
 from sensojax import conversion, losses
 from sensojax import store as trial_store
-from sensojax.errors import UserError, nearest
+from sensojax.errors import UserError, check_name, nearest
 from sensojax.evaluation.evaluators import Evaluator
 from sensojax.evaluation.predictions import Predictions
 from sensojax.evaluation.results import Fields
@@ -41,12 +41,15 @@ def settings(section: Mapping) -> tuple[str, dict]:
 
 def call(known: Mapping[str, Callable], what: str, section: Mapping, **more):
     """Calls what a section names with the section's settings; UserError for what nobody knows."""
+    return chosen(known, what, section, more)(**more)
+
+
+def chosen(
+    known: Mapping[str, Callable], what: str, section: Mapping, more: Iterable[str] = ()
+) -> Callable:
+    """What a section names, holding the section's settings; `more` are arguments yet to come."""
     name, given = settings(section)
-    if name not in known:
-        raise UserError(
-            f"found {what}.name {name!r}, expected one of {', '.join(sorted(known))}"
-            f"{nearest(name, known)}."
-        )
+    check_name(name, sorted(known), f"{what}.name")
     # Of a Flax module, `inspect.signature(module)` sees only the metaclass.
     made_by = known[name].__init__ if inspect.isclass(known[name]) else known[name]
     accepted = [p for p in inspect.signature(made_by).parameters if p not in ("self", *more)]
@@ -56,7 +59,7 @@ def call(known: Mapping[str, Callable], what: str, section: Mapping, **more):
                 f"found {what}.{key}, which {name!r} does not have; it has {', '.join(accepted)}"
                 f"{nearest(key, accepted)}."
             )
-    return known[name](**more, **given)
+    return functools.partial(known[name], **given)
 
 
 def components(package, role: str) -> dict[str, Callable]:
@@ -205,13 +208,13 @@ def predictor(graph: nnx.GraphDef, inputs: Mapping) -> Callable:
 
 def loss(section: Mapping) -> Callable:
     """(predicted, observed, valid) -> the sum over counted frames and neurons."""
-    name, given = settings(section)
-    known = functions(losses)
-    if name not in known:
-        raise UserError(
-            f"found loss.name {name!r}, expected one of {', '.join(known)}{nearest(name, known)}."
-        )
-    return functools.partial(known[name], reduction="sum", **given)
+    known = {
+        name: each
+        for name, each in functions(losses).items()
+        if list(inspect.signature(each).parameters)[:3] == ["predicted", "observed", "valid"]
+    }
+    frame = ("predicted", "observed", "valid", "reduction")
+    return functools.partial(chosen(known, "loss", section, frame), reduction="sum")
 
 
 def optimizer(section: Mapping):
@@ -219,7 +222,12 @@ def optimizer(section: Mapping):
 
 
 def schedule(section: Mapping) -> schedules.Schedule:
-    return call(functions(schedules), "schedule", section)
+    known = {
+        name: each
+        for name, each in functions(schedules).items()
+        if issubclass(each, schedules.Schedule) and each is not schedules.Schedule
+    }
+    return call(known, "schedule", section)
 
 
 def evaluator(
@@ -265,6 +273,7 @@ def load_encoder(
     mice with their neurons and store fingerprints. Raises UserError when there is no run or no
     readable checkpoint.
     """
+    check_name(which, ("best", "newest"), "weights")
     workdir = Path(workdir)
     if not (workdir / checkpoints.FOLDER).is_dir():
         raise UserError(

@@ -22,6 +22,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def check_name(name: str, known: Iterable[str], what: str) -> None:
+    """Refuses a name that is not among the known ones with a UserError that lists them."""
+    if name not in known:
+        raise UserError(
+            f"found {what} {name!r}, expected one of {', '.join(known)}{nearest(name, known)}."
+        )
+
+
 def is_full_disk(error: BaseException) -> bool:
     """Whether an error (also one that a C++ library words itself) means: no room left to write."""
     codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -108,7 +108,12 @@ class Experiment:
 
     def save(self, saved: checkpoints.Checkpoints, finished: bool = False) -> None:
         """Writes a checkpoint in the background."""
-        about = dict(step=self.step, schedule=self.schedule.state(), finished=finished)
+        about = dict(
+            step=self.step,
+            best_step=int(self.state.best["step"]),
+            schedule=self.schedule.state(),
+            finished=finished,
+        )
         saved.save(self.step, self.state, self.about | about)
 
     def train_to_next_evaluation(

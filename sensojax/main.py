@@ -14,7 +14,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from sensojax.errors import command_line
+from sensojax.errors import UserError, command_line
 from sensojax.evaluation.results import Score
 from sensojax.experiment import Experiment
 from sensojax.training import checkpoints, folder, journal, mesh
@@ -44,6 +44,21 @@ def run(config: Mapping, workdir: str | Path) -> dict[str, Score]:
 
 
 @command_line
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Reads the command line; UserError for no such config and for settings that it lacks."""
+    try:
+        rest = app.parse_flags_with_usage(arguments)
+        CONFIG.value.lock()  # a config file that cannot be read is only noticed when it is used
+    except (AttributeError, KeyError) as error:
+        cause = error.args[0]  # of a locked config: the name, and a near one when there is one
+        said = " ".join(str(cause.args[0] if isinstance(cause, Exception) else cause).split())
+        raise UserError(f"found a setting that the config does not have: {said}") from error
+    except OSError as error:
+        raise UserError(f"found no readable config: {' '.join(str(error).split())}") from error
+    return rest
+
+
+@command_line
 def main(argv: list[str]) -> None:
     del argv
     mesh.join_processes()
@@ -53,4 +68,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

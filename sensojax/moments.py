@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 
 # A chunk is read twice, the second time from cache: 64 frames x 7863 neurons x 2 arrays are 4 MB.
-# Unrolled frames share the loads of the running sums; more than four no longer fuse. Measured on
-# two CPU cores, ms per trial of 250 x 7863: 1.8 so, 3 without unrolling, 9 at eight; 13 at once.
+# Unrolled frames share the loads of the running sums; at eight they no longer fuse. Measured on one
+# of two CPU cores, ms per trial of 250 x 7863: 1.6 so (10 GB/s, the speed of its memory), 3 without
+# unrolling, 9 at eight, 20 for `at_once`.
 CHUNK_FRAMES, UNROLL = 64, 4
 
 

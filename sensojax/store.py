@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -184,6 +185,33 @@ class TrialStore:
             "pupil_center": self._pupil_center[row, window],
         }
 
+    def read_into(
+        self, row: int, start: int, stop: int, arrays: Mapping[str, np.ndarray]
+    ) -> Callable[[], None]:
+        """Starts to read frames start..stop of one trial straight into arrays of that many frames.
+
+        arrays: by the names of `read`, C-contiguous, responses float32. Call the result to wait
+        until they are filled. Many windows under way at once keep all cores unpacking.
+        """
+        window = self._window(row, start, stop)
+        line = self.lines[row]
+        sources = {
+            "video": self._array(f"clips_{line['video']}")[line["clip"], window],
+            "responses": self._array("responses")[row, window],
+        }
+        futures = [
+            ts.array(arrays[name], copy=False, context=context()).write(source)
+            for name, source in sources.items()
+        ]
+        arrays["behavior"][:] = self._behavior[row, window]
+        arrays["pupil_center"][:] = self._pupil_center[row, window]
+        
+        def wait() -> None:
+            for future in futures:
+                self._result(future)
+
+        return wait
+
     def read_rates(self, row: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Noiseless expected responses of a simulated mouse, [time neuron] float32."""
         if not self.has_rates:
@@ -193,17 +221,6 @@ class TrialStore:
         window = self._window(row, start, stop)
         rates = self._result(self._array("rates")[row, window].read())
         return rates.astype(np.float32, copy=False)
-
-    def read_clip(self, clip: int) -> np.ndarray:
-        """One distinct clip at its full length, [time height width] in `video_dtype`."""
-        rows = np.flatnonzero(self.trials.clip == clip)
-        if not len(rows):
-            raise ValueError(f"clip {clip} of {self.mouse}; it has {self.trials.clip.max() + 1}")
-        row = rows[np.argmax(self.trials.num_frames[rows])]
-        line = self.lines[row]
-        array = self._array(f"clips_{line['video']}")
-        video = self._result(array[clip, : line["num_frames"]].read())
-        return video.astype(self.video_dtype, copy=False)
 
     def _window(self, row: int, start: int, stop: int | None) -> slice:
         frames = self.lines[row]["num_frames"]

@@ -20,6 +20,7 @@ from sensojax.recordings import sensorium2023
 from tests import handmade
 from tests.goldens import GOLDEN
 
+NUM_TRIALS = 100
 SCRIPT = Path(convert.__file__)
 
 
@@ -401,9 +402,9 @@ def test_a_mouse_in_two_sources_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory) -> Path:
-    """60 trials, so that a conversion takes long enough to be killed in its midst."""
+    """Enough trials for a conversion to be killed in its midst."""
     folder = tmp_path_factory.mktemp("session")
-    return handmade.write_session(folder, "dynamic3-1-1-Video-c", num_trials=60, repeats=3)
+    return handmade.write_session(folder, "dynamic3-1-1-Video-c", NUM_TRIALS, repeats=3)
 
 
 @pytest.fixture(scope="module")
@@ -429,36 +430,34 @@ def test_a_full_disk_ends_in_one_sentence_and_the_same_line_completes(
     assert_same(tmp_path / session.name, whole)
 
 
-def kill_when(process: subprocess.Popen, partial: Path, lines: int) -> bool:
-    """kill -9 once the journal has so many lines; False when the conversion ended before."""
-    noted = partial / "trials.jsonl"
+def kill_after(session: Path, out: Path, more_lines: int) -> bool:
+    """Starts the conversion and kills it -9 when its journal has grown; False when it was done."""
+    noted = out / f"{session.name}.partial" / "trials.jsonl"
+
+    def count():
+        return noted.read_bytes().count(b"\n") if noted.exists() else 0
+
+    enough = min(count() + more_lines, NUM_TRIALS + 1)
+    process = subprocess.Popen(command(session, out), stderr=subprocess.DEVNULL)
     while process.poll() is None:
-        if noted.exists() and noted.read_bytes().count(b"\n") >= lines:
-            process.send_signal(signal.SIGKILL)
+        if count() >= enough:
+            time.sleep(random.uniform(0, 0.004))  # about the time of a trial
+            process.kill()
             break
         time.sleep(0.0005)
     return process.wait() == -signal.SIGKILL
 
 
-def killed_and_continued(session: Path, out: Path, moments: list[int]) -> int:
-    """Starts the conversion again and again, killing it each time; returns how many kills hit."""
-    partial = out / f"{session.name}.partial"
-    hits = 0
-    for lines in moments:
-        process = subprocess.Popen(command(session, out), stderr=subprocess.DEVNULL)
-        hits += kill_when(process, partial, lines)
-    convert.main([str(session), "--out", str(out)])
-    return hits
-
-
 def test_kill_9_and_the_same_line_again_give_the_same_store(session, whole, tmp_path):
-    assert killed_and_continued(session, tmp_path, [random.randrange(2, 60)]) == 1
+    assert kill_after(session, tmp_path, random.randrange(1, NUM_TRIALS))
+    convert.main([str(session), "--out", str(tmp_path)])
     assert_same(tmp_path / session.name, whole)
 
 
 @pytest.mark.slow
 def test_kill_9_at_ten_random_moments_gives_the_same_store(session, whole, tmp_path):
-    moments = [*sorted(random.randrange(1, 61) for _ in range(9)), 61]  # 61: while it finishes
-    hits = killed_and_continued(session, tmp_path, moments)
-    assert hits >= 8, f"only {hits} kills hit at {moments}"
+    hits = [kill_after(session, tmp_path, random.randrange(1, 10)) for _ in range(9)]
+    hits.append(kill_after(session, tmp_path, NUM_TRIALS))  # while it finishes
+    assert sum(hits) >= 9
+    convert.main([str(session), "--out", str(tmp_path)])
     assert_same(tmp_path / session.name, whole)

@@ -23,8 +23,8 @@ class Step:
     """Some trials of every mouse. rows: {mouse: rows of its store}, of this process's examples.
 
     predicted: {mouse: [batch time' neuron]}, the last time' frames of observed (whose video is
-    left out); rates: {mouse: [batch time neuron]} of simulated mice when asked for. All of them
-    on the device and normalised.
+    left out); rates: likewise, the noiseless ones of simulated mice when asked for. All of them on
+    the device and normalised.
     """
 
     rows: Mapping[str, np.ndarray]
@@ -95,9 +95,11 @@ class Predictions:
             known = {}
             if rates:
                 for mouse, batch in batches.items():
-                    recorded = self._put(self._rates(mouse, rows[mouse], batch.valid.shape))
-                    start, statistics = on_device[mouse].start, self._statistics[mouse]
-                    known[mouse] = self._scale(recorded, start, statistics)
+                    # Those frames that are predicted, so that both are scored alike.
+                    lost = batch.valid.shape[1] - predicted[mouse].shape[1]
+                    recorded = self._rates(mouse, rows[mouse], batch.valid.shape)[:, lost:]
+                    start, statistics = on_device[mouse].start + lost, self._statistics[mouse]
+                    known[mouse] = self._scale(self._put(recorded), start, statistics)
             yield Step(rows, predicted, observed, known)
 
     def _batches(self) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Batch]]]:
@@ -114,7 +116,7 @@ class Predictions:
             yield {m: np.array([], int) if own is None else own for m, own in rows.items()}, last
 
     def _rates(self, mouse, rows, shape):
-        """The rates of these trials as recorded, zeros where there is nothing: [batch time neuron]."""
+        """The rates of these trials as recorded, 0 past their ends: [batch time neuron]."""
         rates = np.zeros((*shape, len(self.stores[mouse].neurons)), np.float32)
         for i, row in enumerate(rows):
             frames = int(self.num_frames[mouse][row])

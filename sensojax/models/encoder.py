@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
+from sensojax.errors import check_name
 from sensojax.models import layers
 from sensojax.types import Batch
 
@@ -32,8 +33,7 @@ class Encoder(nnx.Module):
         *,
         batch_norm: str = "joint",
     ):
-        if batch_norm not in BATCH_NORMS:
-            raise ValueError(f"batch_norm is {batch_norm!r}; expected one of {BATCH_NORMS}")
+        check_name(batch_norm, BATCH_NORMS, "encoder.batch_norm")
         self.core = core
         self.readouts = nnx.Dict(readouts)
         self.shifters = nnx.Dict(shifters or {})

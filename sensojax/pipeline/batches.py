@@ -20,7 +20,7 @@ import grain
 import numpy as np
 from grain.experimental import ZipMapDataset
 
-from sensojax.errors import UserError
+from sensojax.errors import UserError, check_name
 from sensojax.pipeline import windows
 from sensojax.pipeline.windows import Window
 from sensojax.types import Batch
@@ -96,7 +96,7 @@ class Batches:
         process_index: int = 0,
         process_count: int = 1,
     ):
-        windows.check_name(remainder, REMAINDERS, "remainder")
+        check_name(remainder, REMAINDERS, "remainder")
         if remainder == "short" and process_count > 1:
             raise UserError(
                 f"found remainder 'short' with {process_count} processes, expected one, since "

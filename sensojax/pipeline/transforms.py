@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from sensojax.errors import UserError
-from sensojax.pipeline.windows import NORMALIZATIONS, check_name
+from sensojax.errors import UserError, check_name
+from sensojax.pipeline.windows import NORMALIZATIONS
 from sensojax.types import MODALITIES, Batch
 
 # A response whose spread is below this fraction of the average spread is divided by that fraction.

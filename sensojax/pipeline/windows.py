@@ -8,12 +8,11 @@ padded at the end to a common length. Padding and warm-up frames are told apart 
 count by `valid_frames` and by nothing else.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from sensojax.errors import UserError, nearest
+from sensojax.errors import UserError, check_name
 
 RULES = ("published", "uniform")
 NORMALIZATIONS = ("official", "per_neuron")
@@ -26,14 +25,6 @@ class Window:
     row: int
     start: int
     length: int
-
-
-def check_name(name: str, known: Iterable[str], what: str) -> None:
-    """Refuses a name that is not among the known ones with a UserError that lists them."""
-    if name not in known:
-        raise UserError(
-            f"found {what} {name!r}, expected one of {', '.join(known)}{nearest(name, known)}."
-        )
 
 
 def usable_frames(trials, normalization: str) -> np.ndarray:

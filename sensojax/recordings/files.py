@@ -6,8 +6,10 @@ read is refused by name.
 """
 
 import io
+import math
 import os
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -20,7 +22,10 @@ from sensojax.errors import UserError, nearest
 
 HEADER_BYTES = 4096  # more than the header of any .npy without named fields
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-BROKEN_NPY = (ValueError, EOFError, SyntaxError, TypeError, MemoryError, OverflowError)
+BROKEN_NPY = (
+    *(ValueError, EOFError, SyntaxError, TypeError, MemoryError, OverflowError),
+    tokenize.TokenError,
+)
 
 
 class Folder:
@@ -94,20 +99,31 @@ class Npy:
     dtype: np.dtype
 
 
+# Python 3.11 may fail when two threads parse at once ("AST constructor recursion depth mismatch",
+# CPython issue 106905), and numpy reads the header with Python's parser.
+_one_header_at_a_time = threading.Lock()
+
+
 def load(source: Folder | Zip, name: str, observe: Callable[[bytes], None] | None = None):
     """The array in an .npy file; `observe` sees the bytes of the file (to hash them)."""
     data = source.read(name)
     if observe:
         observe(data)
-    try:
-        return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except BROKEN_NPY as error:
+    found, fortran_order, first = _header(source, name, data)
+    try:  # refuses Python objects, and fewer bytes than the shape needs
+        flat = np.frombuffer(data, found.dtype, math.prod(found.shape), first)
+    except ValueError as error:
         raise _unreadable(source, name, len(data), error) from error
+    return flat.reshape(found.shape, order="F" if fortran_order else "C")
 
 
 def header(source: Folder | Zip, name: str) -> Npy:
     """Shape and dtype of an .npy file, without reading its numbers."""
-    data = source.read(name, HEADER_BYTES)
+    return _header(source, name, source.read(name, HEADER_BYTES))[0]
+
+
+def _header(source, name, data) -> tuple[Npy, bool, int]:
+    """What the header says: shape and dtype, whether columns come first, where numbers begin."""
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
@@ -115,10 +131,11 @@ def header(source: Folder | Zip, name: str) -> Npy:
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
-        shape, _, dtype = read(file)
+        with _one_header_at_a_time:
+            shape, fortran_order, dtype = read(file)
     except (*BROKEN_NPY, KeyError) as error:
         raise _unreadable(source, name, len(data), error) from error
-    return Npy(shape, dtype)
+    return Npy(shape, dtype), fortran_order, file.tell()
 
 
 def find(path: str | Path, marker: str) -> list[Folder | Zip]:

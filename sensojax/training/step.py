@@ -45,8 +45,9 @@ def initial_state(
         optimizer=optimizer.init(weights.params),
         best=_kept(jnp.zeros((), jnp.int32), weights),
     )
-    # No array may stand twice in a state that is donated to the step.
-    return graph, jax.tree.map(jnp.copy, state)
+    # Copied, since no array may stand twice in a state that is donated to the step; with its own
+    # dtype, since a weakly typed array would make the second step compile again.
+    return graph, jax.tree.map(lambda x: jnp.array(x, x.dtype), state)
 
 
 def keep_best(state: TrainState) -> TrainState:

@@ -63,3 +63,12 @@ class MemoryStore:
         assert 0 <= row < len(self.content)
         self.reads.append((row, start, stop))
         return {k: v[start:stop] for k, v in self.content[row].items()}
+
+    def read_into(self, row, start, stop, arrays):
+        recorded = self.read(row, start, stop)
+
+        def wait():
+            for name, array in arrays.items():
+                array[:] = recorded[name]
+
+        return wait

@@ -196,10 +196,18 @@ def fill(path, data):
     return lambda session: (session / path).write_bytes(data)
 
 
+def broken_header(path):
+    path.write_bytes(path.read_bytes().replace(b"), }", b"(, }", 1))
+
+
 TIERS = "meta/trials/tiers.npy"
 DAMAGES = {
     "truncated trial": (truncate("data/videos/1.npy"), r"videos/1\.npy is not a complete"),
     "empty trial": (fill("data/behavior/1.npy", b""), r"behavior/1\.npy is not a complete"),
+    "broken header": (
+        lambda session: broken_header(session / "data/videos/1.npy"),
+        r"videos/1\.npy is not a complete",
+    ),
     "no npy at all": (fill("data/responses/1.npy", b"hello" * 9), r"responses/1\.npy is not"),
     "first trial unreadable": (fill("data/videos/0.npy", b"x"), r"videos/0\.npy is not a complete"),
     "pickled trial": (

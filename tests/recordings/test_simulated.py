@@ -158,6 +158,12 @@ def test_statistics_are_over_all_trials_per_frame(folder):
             np.testing.assert_allclose(written, getattr(np, name)(raw, axis=0), rtol=1e-9)
 
 
+def test_statistics_do_not_depend_on_the_blocks_they_are_computed_in(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "BLOCK_BYTES", 1.0)
+    again = simulated.write(tmp_path, SMALL, workers=2)[0]
+    assert digests(again) == digests(folder)
+
+
 def test_padding_is_nan_and_its_length_varies(folder):
     ends = {
         (key, int(np.isnan(np.load(file)).reshape(-1, 46).any(0).argmax() or 46))

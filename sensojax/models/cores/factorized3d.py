@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sensojax.errors import UserError, check_name
 from sensojax.models import convolution, layers, regularizers
 
 # The smallest useful core, for tests of the contract that all cores keep.
@@ -22,11 +23,14 @@ def _pair(size: int | Sequence[int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _per_layer(value, num_layers: int) -> tuple:
+def _per_layer(value, num_layers: int, name: str) -> tuple:
     """One value for all layers, or one for each."""
     if isinstance(value, (list, tuple)):
         if len(value) != num_layers:
-            raise ValueError(f"found {len(value)} values for {num_layers} layers: {value}")
+            raise UserError(
+                f"found {len(value)} values in core.{name} {tuple(value)}, expected {num_layers}, "
+                "one for each layer of core.channels; make them equal."
+            )
         return tuple(value)
     return (value,) * num_layers
 
@@ -126,13 +130,15 @@ class Core(nnx.Module):
         laplace_padding: int = 1,
         rngs: nnx.Rngs,
     ):
+        check_name(nonlinearity, layers.NONLINEARITIES, "core.nonlinearity")
+        check_name(smoothness, regularizers.SPATIAL, "core.smoothness")
         count = len(channels)
         inputs = (input_channels, *channels[:-1])
-        spatial_kernels = _per_layer(spatial_kernels, count)
-        temporal_kernels = _per_layer(temporal_kernels, count)
-        strides = _per_layer(strides, count)
-        spatial_dilations = _per_layer(spatial_dilations, count)
-        temporal_dilations = _per_layer(temporal_dilations, count)
+        spatial_kernels = _per_layer(spatial_kernels, count, "spatial_kernels")
+        temporal_kernels = _per_layer(temporal_kernels, count, "temporal_kernels")
+        strides = _per_layer(strides, count, "strides")
+        spatial_dilations = _per_layer(spatial_dilations, count, "spatial_dilations")
+        temporal_dilations = _per_layer(temporal_dilations, count, "temporal_dilations")
         self.channels = tuple(channels)
         self.spatial_smoothness = spatial_smoothness
         self.temporal_smoothness = temporal_smoothness

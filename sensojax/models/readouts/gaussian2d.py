@@ -11,6 +11,7 @@ at each neuron's four neighbouring pixels and reduces them to one number, forwar
 7,863 neurons and 128 channels that array would be 250 MB per 80-frame clip.
 """
 
+import functools
 import itertools
 
 import jax
@@ -20,11 +21,12 @@ from flax import nnx
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from sensojax.errors import UserError
+from sensojax.errors import UserError, check_name
 from sensojax.models import layers
 
 TINY = dict(positions="cortex")
 SIGMA_SHAPES = {"full": (2, 2), "uncorrelated": (2,), "isotropic": (1,)}
+POSITIONS = ("cortex", "learned")
 
 
 class PositionNetwork(nnx.Module):
@@ -87,6 +89,8 @@ class Readout(nnx.Module):
         mean_responses: np.ndarray | None = None,
         rngs: nnx.Rngs,
     ):
+        check_name(gaussian, SIGMA_SHAPES, "readout.gaussian")
+        check_name(positions, POSITIONS, "readout.positions")
         neurons = len(position_um)
         self.gaussian = gaussian
         self.one_draw_per_batch = one_draw_per_batch
@@ -95,9 +99,9 @@ class Readout(nnx.Module):
         if gaussian == "full":
             sigma = jax.random.uniform(rngs.params(), shape, minval=-init_sigma, maxval=init_sigma)
         else:
-            sigma = jnp.full(shape, init_sigma)
+            sigma = jnp.full(shape, init_sigma, jnp.float32)
         self.sigma = nnx.Param(sigma)
-        self.features = nnx.Param(jnp.full((neurons, channels), 1.0 / channels))
+        self.features = nnx.Param(jnp.full((neurons, channels), 1.0 / channels, jnp.float32))
         if positions == "cortex":
             cortex = cortex_grid(position_um)
             self.network = PositionNetwork(cortex, hidden_features, hidden_layers, final_tanh, rngs)
@@ -162,6 +166,16 @@ def look_up(features: jax.Array, points: jax.Array, weights: jax.Array) -> jax.A
     features: [batch time height width channel]; points: [batch time neuron 2] as (x, y);
     weights: [neuron channel]. Returns [batch time neuron].
     """
+    # One frame's features stay in a CPU's cache; an accelerator wants more work at a time.
+    frame_by_frame = functools.partial(look_up_frames, 1)
+    together = functools.partial(look_up_frames, 16)
+    return lax.platform_dependent(features, points, weights, cpu=frame_by_frame, default=together)
+
+
+def look_up_frames(
+    frames_at_once: int, features: jax.Array, points: jax.Array, weights: jax.Array
+) -> jax.Array:
+    """`look_up` with the memory of `frames_at_once` frames of [neuron channel]."""
     batch, time, height, width, channel = features.shape
     maps = features.reshape(batch * time, height * width, channel)
     flat_points = points.reshape(batch * time, -1, 2)
@@ -171,7 +185,8 @@ def look_up(features: jax.Array, points: jax.Array, weights: jax.Array) -> jax.A
         index, share = _corners(where, height, width)
         return jnp.sum(share * _gathered_dot(pixels, index, weights), axis=0)
 
-    out = lax.map(one_frame, (maps, flat_points))
+    at_once = None if frames_at_once == 1 else frames_at_once
+    out = lax.map(one_frame, (maps, flat_points), batch_size=at_once)
     return out.reshape(batch, time, -1)
 
 

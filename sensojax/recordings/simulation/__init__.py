@@ -1,5 +1,6 @@
 """Inside the simulated mice: who their neurons are, how the animal behaves, which trials it sees.
 
-`simulated` puts these together. In go settings and random generators derived from a seed and from
-what they are for; out come arrays that do not depend on the order in which they are made.
+In go `settings` and random generators derived from their seed and from what they are for; out come
+the files of a session. In order: `schedule` (tiers, clips), `behavior`, `anatomy` (the neurons),
+`neurons` (what they respond), `statistics`, `session` (all of it as files).
 """

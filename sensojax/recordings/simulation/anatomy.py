@@ -89,7 +89,8 @@ def gabors(height, width, center, direction_deg, wavelength, size, phase_deg) ->
     """Pairs of Gabor fields a quarter cycle apart, norm about 1: [neuron 2 height width] float32.
 
     The carrier runs along the direction (counter-clockwise from rightward) and has this phase at
-    the center; the envelope is round with standard deviation `size` pixels.
+    the center; the envelope is round with standard deviation `size` pixels. Values are rounded so
+    that sums over pixels are exact (see `neurons.drive`).
     """
     y = np.arange(height)[:, None] - center[:, 1, None, None]
     x = np.arange(width) - center[:, 0, None, None]
@@ -98,7 +99,8 @@ def gabors(height, width, center, direction_deg, wavelength, size, phase_deg) ->
     cycle = 2 * np.pi * along / wavelength[:, None, None] + np.radians(phase_deg)[:, None, None]
     size = size[:, None, None]
     envelope = np.exp(-(x**2 + y**2) / (2 * size**2)) / (np.sqrt(np.pi / 2) * size)
-    return np.stack([envelope * np.cos(cycle), envelope * np.sin(cycle)], 1).astype(np.float32)
+    pair = np.stack([envelope * np.cos(cycle), envelope * np.sin(cycle)], 1)
+    return (np.rint(pair * neurons.FIELD_STEPS) / neurons.FIELD_STEPS).astype(np.float32)
 
 
 def kernels(speed: np.ndarray, rebound: np.ndarray) -> np.ndarray:

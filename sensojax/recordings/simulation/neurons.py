@@ -24,6 +24,7 @@ IMAGING_RATE_HZ = 8.0
 KERNEL_FRAMES = 11  # 0.37 s
 LEAD_FRAMES = 30  # of grey screen before every clip: more than kernel and microscope remember
 LEVEL_STD = 57.0  # grey levels; the video enters as (level - GREY) / LEVEL_STD
+SIGNAL_STEPS, FIELD_STEPS = 2**10, 2**14
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,7 @@ def drive(neurons: Population, video: np.ndarray, pupil_center: np.ndarray) -> n
     shift = (pupil_center - neurons.eye_reference) @ neurons.eye_matrix.T
     if shift.any():
         signal = textures.displace(signal, shift[:, 0], shift[:, 1])
-    number = len(neurons)
-    bank = neurons.fields.astype(np.float32).reshape(number * 2, -1)
-    projected = (signal.reshape(len(signal), -1) @ bank.T).reshape(-1, number, 2)
+    projected = _projected(neurons.fields, signal)
     even, odd = projected[..., 0], projected[..., 1]
     fast, slow = neurons.kernels[:, 0].astype(np.float32), neurons.kernels[:, 1].astype(np.float32)
     selectivity = neurons.direction_selectivity.astype(np.float32)
@@ -94,6 +93,22 @@ def drive(neurons: Population, video: np.ndarray, pupil_center: np.ndarray) -> n
         second += selectivity[chosen] * _causal(even[:, chosen], slow[chosen])
         first[:, chosen] = np.hypot(first[:, chosen], second)
     return first
+
+
+def _projected(fields: np.ndarray, signal: np.ndarray) -> np.ndarray:
+    """The signal [time height width] on every field, [time neuron 2] float32.
+
+    Fields are multiples of 1/FIELD_STEPS and the signal is rounded to multiples of 1/SIGNAL_STEPS,
+    so the sums are exact in float64, and the same whatever the number of cores and threads.
+    """
+    pixels = np.rint(signal.reshape(len(signal), -1).astype(np.float64) * SIGNAL_STEPS)
+    projected = np.empty((len(signal), len(fields), 2), np.float32)
+    for first in range(0, len(fields), 256):  # at a time, to bound the memory
+        some = fields[first : first + 256]
+        bank = some.reshape(len(some) * 2, -1).astype(np.float64)
+        sums = pixels @ bank.T
+        projected[:, first : first + 256] = (sums / SIGNAL_STEPS).reshape(len(signal), -1, 2)
+    return projected
 
 
 def _causal(signal: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from sensojax.recordings.simulation import anatomy, behavior, neurons
 from sensojax.recordings.simulation import schedule as schedules
+from sensojax.recordings.simulation.settings import Settings
 from sensojax.recordings.simulation.statistics import summaries
 from sensojax.stimuli import synthesis
 from sensojax.types import MODALITIES
@@ -29,7 +30,7 @@ WITHHELD = ("live_test_main", "live_test_bonus", "final_test_main", "final_test_
 class Mouse:
     """One simulated mouse: everything follows from the settings and its number."""
 
-    settings: "simulated.Settings"  # noqa: F821 (the module that imports this one)
+    settings: Settings
     number: int
 
     @property
@@ -148,7 +149,9 @@ def write_statistics(folder: Path, mouse: Mouse, clips: list[np.ndarray], over=m
 
     def signal_rows(key: str, rows: slice) -> dict[str, np.ndarray]:
         paths = (trial_files(folder, index)[key] for index in range(chosen.trials))
-        return summaries(np.stack([np.load(path, mmap_mode="r")[rows] for path in paths]))
+        return summaries(
+            np.stack([_rows(path, rows, signals[key], chosen.padded) for path in paths])
+        )
 
     signals = {"responses": chosen.neurons, "behavior": 2, "pupil_center": 2}
     jobs = {"videos": (video_rows, chosen.height, chosen.width)}
@@ -163,6 +166,17 @@ def write_statistics(folder: Path, mouse: Mouse, clips: list[np.ndarray], over=m
         for name in parts[0]:
             array = np.concatenate([part[name] for part in parts])
             save(folder / "meta" / "statistics" / key / "all" / f"{name}.npy", array)
+
+
+def _rows(path: Path, rows: slice, number: int, length: int) -> np.ndarray:
+    """Some rows of a file of ours that holds [row time] of this size.
+
+    Not through numpy's reader: threads may not parse headers at once (see `files.load`).
+    """
+    start, stop, _ = rows.indices(number)
+    header_bytes = path.stat().st_size - 8 * number * length
+    count, offset = (stop - start) * length, header_bytes + 8 * start * length
+    return np.fromfile(path, np.float64, count, offset=offset).reshape(-1, length)
 
 
 def _padded(signal: np.ndarray, length: int) -> np.ndarray:

@@ -183,7 +183,21 @@ def test_longer_clip_begins_with_the_rates_of_the_shorter(mouse):
     short = slice(neurons.LEAD_FRAMES + 33)
     whole, _ = neurons.respond(people, video, behaved, center)
     part, _ = neurons.respond(people, video[:33], behaved[short], center[short])
-    np.testing.assert_allclose(part, whole[:33], rtol=1e-4)  # float32 sums in another order
+    np.testing.assert_allclose(part, whole[:33], rtol=1e-12)
+
+
+def test_drive_of_a_neuron_does_not_depend_on_who_else_is_computed(mouse):
+    people, _ = mouse
+    video = noise_video(np.random.default_rng(7), 40)
+    signal = (video / 50).astype(np.float32)
+    whole = neurons._projected(people.fields, signal)
+    for neuron in range(NUMBER):
+        alone = neurons._projected(people.fields[neuron : neuron + 1], signal[::-1])
+        np.testing.assert_array_equal(alone[::-1, 0], whole[:, neuron])
+    fields = people.fields.reshape(NUMBER, 2, -1).astype(np.float64)
+    np.testing.assert_allclose(
+        whole, np.einsum("nkp,tp->tnk", fields, signal.reshape(40, -1)), atol=2e-3
+    )
 
 
 def test_running_and_pupil_multiply_the_rate_by_the_stated_gain(mouse):
