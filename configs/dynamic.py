@@ -44,7 +44,7 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         prefetch_steps=2,
     )
     config.simulation = dict()
-    config.inputs = dict(behavior=True, pupil=False, pool=1)
+    config.inputs = dict(behavior=True, behavior_scale=1.0, pupil=False, pool=1)
     config.core = dict(
         name="factorized3d",
         channels=(32, 64, 128),
@@ -61,6 +61,7 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         positions="cortex",
         hidden_features=30,
         init_sigma=1.0,
+        bias_start="mean",
         feature_l1=0.0,
     )
     config.shifter = dict(name="mlp", num_layers=3, hidden=5)
@@ -105,31 +106,39 @@ def _simulated(config: ConfigDict) -> None:
     config.data.recordings = "simulated"
     config.data.folder = "data/simulated"
     config.data.normalization = "per_neuron"
-    config.data.window_frames = 60
-    config.simulation = dict(mice=2, neurons=100, trials=150, frames=300, seed=0, noise=2.0)
-    config.core.channels = (12, 24)
-    config.core.spatial_kernels = (9, 5)
-    config.core.temporal_kernels = (9, 5)
-    config.core.strides = (2, 1)
+    config.data.batch_size = 2
+    config.simulation = dict(
+        mice=2, neurons=300, types=8, trials=100, train_share=0.6, frames=300, seed=0, noise=1.0
+    )
+    # A CPU has minutes, not days: half the pixels, a small core, and a start that wastes no steps.
+    config.inputs.pool = 2
+    config.inputs.behavior_scale = 0.03
+    config.core.channels = (16, 32)
+    config.core.spatial_kernels = (7, 3)
+    config.core.temporal_kernels = (11, 9)
+    config.core.strides = (1, 1)
     config.core.weight_of_new = 0.1
     config.readout.init_sigma = 0.3
+    config.readout.bias_start = "matched"
     config.schedule = dict(
-        name="cosine", peak_rate=0.01, warmup_steps=20, steps=300, final_rate=1e-4
+        name="cosine", peak_rate=0.005, warmup_steps=20, steps=500, final_rate=1e-4
     )
     config.train.evaluate_every = 100
+    config.train.log_every = 20
     config.train.checkpoint_every = 50
 
 
 def _tiny(config: ConfigDict) -> None:
     config.data.folder = "data/tiny"
     config.data.window_frames = 24
-    config.data.batch_size = 2
+    config.inputs.pool = 1
     config.simulation = dict(
-        mice=2, neurons=12, trials=24, frames=60, height=16, width=20, seed=0, noise=1.0
+        mice=2, neurons=12, types=0, trials=24, frames=60, height=16, width=20, seed=0, noise=1.0
     )
     config.core.channels = (4, 4)
     config.core.spatial_kernels = (5, 3)
     config.core.temporal_kernels = (5, 3)
+    config.core.strides = (2, 1)
     config.schedule.steps = 12
     config.schedule.warmup_steps = 2
     config.train = dict(evaluate_every=6, log_every=3, checkpoint_every=3)

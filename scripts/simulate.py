@@ -18,6 +18,7 @@ from sensojax.recordings import simulated
 HELP = {
     "mice": "number of mice",
     "neurons": "neurons per mouse",
+    "types": "cell types that all mice share; 0: each neuron is its own",
     "trials": "trials per mouse, all tiers together",
     "train_share": "part of the trials in the train tier",
     "frames": "frames of most clips, at 30 Hz",

@@ -29,8 +29,16 @@ from sensojax.pipeline import batches as batching
 from sensojax.pipeline import transforms
 from sensojax.recordings import sensorium2023, simulated
 from sensojax.training import checkpoints, optimizers, schedules, step
-from sensojax.training.mesh import Placement
+from sensojax.training.mesh import Placement, lead_first
 from sensojax.types import Neurons
+
+# The smallest value of each setting that counts something.
+LEAST = {
+    "data": dict(window_frames=1, batch_size=1, read_threads=0, prefetch_steps=0),
+    "inputs": dict(pool=1),
+    "train": dict(evaluate_every=0, log_every=1, checkpoint_every=1),
+    "evaluation": dict(skip_frames=0, batch_size=1),
+}
 
 
 def settings(section: Mapping) -> tuple[str, dict]:
@@ -57,7 +65,7 @@ def chosen(
         if key not in accepted:
             raise UserError(
                 f"found {what}.{key}, which {name!r} does not have; it has {', '.join(accepted)}"
-                f"{nearest(key, accepted)}."
+                f"{nearest(key, accepted) or '.'}"
             )
     return functools.partial(known[name], **given)
 
@@ -79,6 +87,19 @@ def functions(module) -> dict[str, Callable]:
     }
 
 
+def check(config: Mapping) -> None:
+    """UserError for numbers that no run can have; names are checked where they become objects."""
+    for section, least in LEAST.items():
+        for name, smallest in least.items():
+            found = config[section][name]
+            if found < smallest:
+                raise UserError(
+                    f"found {section}.{name} {found}, expected {smallest} or more; correct it."
+                )
+    if not config["evaluation"]["tiers"]:
+        raise UserError("found no evaluation.tiers, expected at least one; name what to score.")
+
+
 # --- data -----------------------------------------------------------------------------------------
 
 
@@ -89,7 +110,7 @@ def stores(data: Mapping, simulation: Mapping) -> dict[str, trial_store.TrialSto
     """
     folder = Path(data["folder"])
     if data["recordings"] == "simulated":
-        folder = _simulated_stores(folder, simulation)
+        folder = lead_first(functools.partial(_simulated_stores, folder, simulation))
     present = trial_store.stores_in(folder)
     wanted = list(data["mice"]) or present
     if not present:
@@ -143,7 +164,8 @@ def prepare(inputs: Mapping) -> Callable:
     def one(batch, of_mouse):
         batch = transforms.pool(transforms.normalize(batch, of_mouse), inputs["pool"])
         if inputs["behavior"]:
-            batch = transforms.behavior_as_channels(batch, inputs["pupil"])
+            scale = inputs["behavior_scale"]
+            batch = transforms.behavior_as_channels(batch, inputs["pupil"], scale)
         return batch
 
     return lambda raw, known: {mouse: one(batch, known[mouse]) for mouse, batch in raw.items()}
@@ -284,11 +306,19 @@ def load_encoder(
 
     def like(about):
         of_mice = {m: _as_neurons(each) for m, each in about["mice"].items()}
-        model = new_encoder(about["config"], of_mice, about["behavior_columns"])
-        graphs["made"], state = step.initial_state(model, optimizer(about["config"]["optimizer"]))
-        return state
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
-    with checkpoints.Checkpoints(workdir) as folder:
+        def state():
+            model = new_encoder(about["config"], of_mice, about["behavior_columns"])
+            recipe = optimizer(about["config"]["optimizer"])
+            graphs["made"], made = step.initial_state(model, recipe)
+            return made
+
+        # Shapes are enough, since every array comes from the checkpoint.
+        shapes = jax.eval_shape(state)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes)
+
+    with checkpoints.Checkpoints(workdir, read_only=True) as folder:
         found = folder.restore_newest(like)
     if found is None:
         raise UserError(f"found no finished checkpoint in {workdir} yet; wait for the first one.")

@@ -1,8 +1,8 @@
 """How we refuse: one sentence that says what was found, what was expected, and what to do.
 
 `UserError` carries such a sentence; `command_line` runs a command's main function and turns these
-sentences (and a full disk, and Ctrl-C) into a line on standard error and a non-zero exit, without
-a traceback.
+sentences (and a full disk, a path that cannot be used, and Ctrl-C) into a line on standard error
+and a non-zero exit, without a traceback.
 """
 
 import difflib
@@ -25,9 +25,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def check_name(name: str, known: Iterable[str], what: str) -> None:
     """Refuses a name that is not among the known ones with a UserError that lists them."""
     if name not in known:
-        raise UserError(
-            f"found {what} {name!r}, expected one of {', '.join(known)}{nearest(name, known)}."
-        )
+        near = nearest(name, known) or "."
+        raise UserError(f"found {what} {name!r}, expected one of {', '.join(known)}{near}")
 
 
 def is_full_disk(error: BaseException) -> bool:
@@ -51,13 +50,21 @@ def command_line(main: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             sys.exit("interrupted: the same command again continues where this one stopped.")
         except Exception as error:
-            if not is_full_disk(error):
+            if not is_full_disk(error) and getattr(error, "filename", None) is None:
                 raise
-            where = getattr(error, "filename", None)
-            place = f" {where}" if where else ""
-            sys.exit(
-                f"error: the disk is full: writing{place} failed ({error}); nothing finished was "
-                "lost. Free some space and give the same command again."
-            )
+            sys.exit(f"error: {_of_the_system(error)}")
 
     return guarded
+
+
+def _of_the_system(error: Exception) -> str:
+    """What the operating system refused, in a sentence: no room, no right, no such path."""
+    where = getattr(error, "filename", None)
+    if is_full_disk(error):
+        place = f" {where}" if where else ""
+        said = " ".join(str(error).split())[:300]
+        return (
+            f"the disk is full: writing{place} failed ({said}); nothing finished was lost. "
+            "Free some space and give the same command again."
+        )
+    return f"{where} cannot be used ({error.strerror}); check the path and its permissions."

@@ -20,7 +20,9 @@ from sensojax.evaluation.results import Score
 from sensojax.models.encoder import assemble
 from sensojax.training import folder, mesh
 
-WORKDIR = flags.DEFINE_string("workdir", "runs/dynamic", "Run folder of sensojax.main.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/dynamic", "Run folder of sensojax.main.", allow_override=True
+)
 TIERS = flags.DEFINE_list("tier", ["oracle"], "Tiers to score, separated by commas.")
 WEIGHTS = flags.DEFINE_enum("weights", "best", ["best", "newest"], "Which weights to score.")
 STORES = flags.DEFINE_string("stores", "", "Folder of the stores, when they have been moved.")

@@ -26,6 +26,7 @@ class Experiment:
     """Stores, batches, model, optimizer and schedule of one config, and the state of its run."""
 
     def __init__(self, config: Mapping, placement: mesh.Placement):
+        build.check(config)
         data = config["data"]
         placement.check(data["batch_size"], "data.batch_size")
         self.config, self.placement = config, placement
@@ -53,7 +54,16 @@ class Experiment:
         self.interval = config["train"]["evaluate_every"] or self.batches.epoch_steps
         self.total_steps = self.schedule.total_steps(self.interval)
         self.lost_frames = model.core.lost_frames
-        self.validator = self.evaluator(config["evaluation"]["validation"])
+        if data["window_frames"] <= self.lost_frames:
+            raise UserError(
+                f"found data.window_frames {data['window_frames']}, expected more than the "
+                f"{self.lost_frames} frames that the core cannot predict; lengthen the window."
+            )
+        # All of them now, so that a tier that cannot be scored is not found out after training.
+        how = config["evaluation"]
+        tiers = dict.fromkeys((how["validation"], *how["tiers"]))
+        self.evaluators = {tier: self.evaluator(tier) for tier in tiers}
+        self.validator = self.evaluators[how["validation"]]
         self.about = dict(
             config=folder.plain(config),
             mice={
@@ -135,18 +145,20 @@ class Experiment:
                 pace.count(sum(len(batch.valid) for batch in batches.values()))
                 due_save = done % train["checkpoint_every"] == 0 and done < stop
                 if due_save or done % train["log_every"] == 0 or done == stop:
+                    measured = jax.device_get(measured)  # waits until the step is done
                     self._note(notes, done, measured, rate, pace.ask(ready.waited_seconds))
                 if due_save:
                     self.save(saved)
 
     def _note(self, notes, done, measured, rate, pace) -> None:
-        measured = jax.device_get(measured)
-        if not math.isfinite(measured["loss"]):
-            raise UserError(
-                f"the loss at step {done} is {measured['loss']}, expected a number; the newest "
-                "checkpoint is from before. Lower schedule's learning rate or set "
-                "optimizer.clip_norm, and use another --workdir."
-            )
+        # The loss is that of the weights before the step, the gradient decides those after it.
+        for name in ("loss", "gradient_norm"):
+            if not math.isfinite(measured[name]):
+                raise UserError(
+                    f"the {name} at step {done} is {measured[name]}, expected a number; the newest "
+                    "checkpoint is from before. Lower schedule's learning rate or set "
+                    "optimizer.clip_norm, and use another --workdir."
+                )
         notes.step(
             done,
             epoch=done / self.batches.epoch_steps,
@@ -189,14 +201,14 @@ class Experiment:
         weights, best_step = step.best_weights(self.state), int(self.state.best["step"])
         scores = {}
         for tier in self.config["evaluation"]["tiers"]:
-            same = tier == self.validator.predictions.tier
-            evaluator = self.validator if same else self.evaluator(tier)
+            evaluator = self.evaluators[tier]
             scores[tier] = evaluator.run(weights, step=best_step, seeds=self.seeds)
             if len(scores) == 1:
                 traces = evaluator.traces(weights, scores[tier])
+        fields = self.fields()
         if writes:
             lines = journal.read(Path(workdir) / journal.NAME)
-            report.write(workdir, self.about["config"], scores, lines, traces, self.fields())
+            report.write(workdir, self.about["config"], scores, lines, traces, fields)
         return scores
 
     def fields(self) -> list[Fields]:

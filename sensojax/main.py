@@ -19,27 +19,24 @@ from sensojax.evaluation.results import Score
 from sensojax.experiment import Experiment
 from sensojax.training import checkpoints, folder, journal, mesh
 
-CONFIG = config_flags.DEFINE_config_file("config", "configs/dynamic.py", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", "runs/dynamic", "Folder for everything this run writes.")
-
 
 def run(config: Mapping, workdir: str | Path) -> dict[str, Score]:
     """Trains until the schedule says stop, evaluates, reports; returns the score of each tier."""
     placement = mesh.Placement()
     leads = jax.process_index() == 0
-    with jax.set_mesh(placement.mesh), checkpoints.Checkpoints(workdir) as saved:
-        folder.claim(workdir, config, writes=leads)
+    with jax.set_mesh(placement.mesh), folder.claimed(workdir, config, writes=leads):
         experiment = Experiment(config, placement)
-        finished = experiment.restore(saved)
-        with journal.Journal(
-            Path(workdir), **experiment.described, step=experiment.step, writes=leads
-        ) as notes:
-            if experiment.step == 0:
-                experiment.evaluate(notes)
-            while not finished:
-                experiment.train_to_next_evaluation(notes, saved)
-                finished = experiment.evaluate(notes)
-                experiment.save(saved, finished)
+        with checkpoints.Checkpoints(workdir) as saved:
+            finished = experiment.restore(saved)
+            with journal.Journal(
+                Path(workdir), **experiment.described, step=experiment.step, writes=leads
+            ) as notes:
+                if experiment.step == 0:
+                    experiment.evaluate(notes)
+                while not finished:
+                    experiment.train_to_next_evaluation(notes, saved)
+                    finished = experiment.evaluate(notes)
+                    experiment.save(saved, finished)
         return experiment.report(workdir, writes=leads)
 
 
@@ -47,14 +44,20 @@ def run(config: Mapping, workdir: str | Path) -> dict[str, Score]:
 def parse_flags(arguments: list[str]) -> list[str]:
     """Reads the command line; UserError for no such config and for settings that it lacks."""
     try:
-        rest = app.parse_flags_with_usage(arguments)
+        rest = flags.FLAGS(arguments)
         CONFIG.value.lock()  # a config file that cannot be read is only noticed when it is used
+    except flags.Error as error:
+        raise UserError(f"found a wrong argument: {error}") from error
     except (AttributeError, KeyError) as error:
         cause = error.args[0]  # of a locked config: the name, and a near one when there is one
         said = " ".join(str(cause.args[0] if isinstance(cause, Exception) else cause).split())
         raise UserError(f"found a setting that the config does not have: {said}") from error
     except OSError as error:
         raise UserError(f"found no readable config: {' '.join(str(error).split())}") from error
+    if rest[1:]:
+        raise UserError(
+            f"found {' '.join(rest[1:])}, expected only --name=value; --help lists all."
+        )
     return rest
 
 
@@ -62,10 +65,14 @@ def parse_flags(arguments: list[str]) -> list[str]:
 def main(argv: list[str]) -> None:
     del argv
     mesh.join_processes()
-    for score in run(CONFIG.value.to_dict(), WORKDIR.value).values():
-        print(score.describe())
-    print(f"report: {Path(WORKDIR.value) / 'report.html'}")
+    scores = run(CONFIG.value.to_dict(), WORKDIR.value)
+    if jax.process_index() == 0:
+        for score in scores.values():
+            print(score.describe())
+        print(f"report: {Path(WORKDIR.value) / 'report.html'}")
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # defined here, so that importing this module reads no config
+    CONFIG = config_flags.DEFINE_config_file("config", "configs/dynamic.py", lock_config=True)
+    WORKDIR = flags.DEFINE_string("workdir", "runs/dynamic", "Folder of all that this run writes.")
     app.run(main, flags_parser=parse_flags)

@@ -205,7 +205,7 @@ class TrialStore:
         ]
         arrays["behavior"][:] = self._behavior[row, window]
         arrays["pupil_center"][:] = self._pupil_center[row, window]
-        
+
         def wait() -> None:
             for future in futures:
                 self._result(future)

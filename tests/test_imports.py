@@ -248,7 +248,7 @@ def declared(*extras: str) -> set[str]:
     [("sensojax", ("cluster", "logging")), ("configs", ()), ("tests", ("test",))],
 )
 def test_only_declared_packages_are_imported(folder, extras):
-    known = declared(*extras) | set(sys.stdlib_module_names) | {PACKAGE, "tests", "scripts"}
+    known = declared(*extras) | set(sys.stdlib_module_names) | set(LONGEST)
     for path in python_files(folder):
         for each in imports_of(path, REPOSITORY):
             top = each.imported.split(".")[0]

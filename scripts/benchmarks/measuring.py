@@ -4,23 +4,23 @@ In: functions that do the work once and return its seconds; out: `Row`s, one lin
 Sides take turns (A B A B ...), so that a machine that slows down slows all of them.
 """
 
+import contextlib
+import gc
 import os
-import platform
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
-from sensojax import store
+from scripts.benchmarks.peer import Peer
+from scripts.benchmarks.subject import Session, Sizes
 
-MATMUL_SIZE = 2048
+PUBLISHED = "published code"
 
 
 @dataclass(frozen=True)
@@ -86,36 +86,43 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def matmul_rate(repeats: int, peer) -> tuple[float, float | None]:
-    """GFLOP/s of a square float32 product, ours and the peer's."""
-    a = jnp.ones((MATMUL_SIZE, MATMUL_SIZE)) * 0.5
-    sides = [lambda: timed(lambda: a @ a)]
-    if peer:
-        sides.append(lambda: peer.ask("matmul", size=MATMUL_SIZE))
-    rates = [2 * MATMUL_SIZE**3 / 1e9 / statistics.median(s) for s in in_turn(repeats, *sides)]
-    return rates[0], rates[1] if peer else None
+@dataclass
+class Bench:
+    """What all rows share. mice: numbers of mice to measure models with; said: sentences."""
+
+    sizes: Sizes
+    session: Session
+    scratch: Path
+    peer: Peer | None
+    repeats: int
+    mice: tuple[int, ...]
+    said: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def memory(self, rows: list[Row]) -> Iterator[None]:
+        """Notes with the rows that are added inside how much memory each side needed at most."""
+        gc.collect()
+        reset_memory()
+        if self.peer:
+            self.peer.ask("reset_memory")
+        before = len(rows)
+        yield
+        peaks = [peak_memory(), self.peer.ask("peak_memory") if self.peer else None]
+        for row in rows[before:]:
+            row.more["peak_gb"] = [None if peak is None else peak / 1e9 for peak in peaks]
+
+    def sides(self, ours, theirs) -> list[list[float]]:
+        """Seconds of ours and, when there is a peer, of theirs (else None), in turn."""
+        if self.peer is None:
+            return [*in_turn(self.repeats, ours), None]
+        return in_turn(self.repeats, ours, theirs)
 
 
-def machine(peer) -> dict:
-    """What the numbers depend on: processor, load, versions of both sides."""
-    ours = {name: version(name) for name in ("jax", "flax", "numpy", "tensorstore", "grain")}
-    about = peer.ask("hello") if peer else {}
-    return dict(
-        date=time.strftime("%Y-%m-%d"),
-        cpu=_cpu(),
-        cores=store.cores(),
-        device=jax.devices()[0].device_kind,
-        load_before=round(os.getloadavg()[0], 1),
-        ours=ours | {"python": platform.python_version()},
-        peer=about.get("versions"),
-        peer_threads=about.get("threads"),
-        stand_ins=about.get("stand_ins", []),
-    )
-
-
-def _cpu() -> str:
-    if os.path.exists("/proc/cpuinfo"):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def row_of(name, work, unit, amount, seconds, other=PUBLISHED, flops=None, **more) -> Row:
+    """A row of rates: `amount` of `unit` per second of each side."""
+    ours, theirs = (None if each is None else Side.rate(amount, each) for each in seconds)
+    row = Row(name, work, unit, ours, other, theirs, more)
+    if flops:
+        per_unit = flops / amount / 1e9
+        row.more["gflops"] = [side and side.median * per_unit for side in (ours, theirs)]
+    return row

@@ -27,11 +27,11 @@ class Peer:
             text=True,
         )
 
-    def ask(self, what: str, **arguments) -> Any:
+    def ask(self, request: str, **arguments) -> Any:
         """The answer to one request; UserError with the worker's words when it failed."""
         try:
             print(
-                json.dumps({"do": what, "with": arguments}), file=self._process.stdin, flush=True
+                json.dumps({"do": request, "with": arguments}), file=self._process.stdin, flush=True
             )
             line = self._process.stdout.readline()
         except BrokenPipeError:
@@ -39,13 +39,14 @@ class Peer:
         if not line:
             code = self._process.wait()
             raise UserError(
-                f"the published code ended with exit code {code} at {what!r} (-9 is usually too "
+                f"the published code ended with exit code {code} at {request!r} (-9 is usually too "
                 "little memory); its last words are above. Leave out the row with --rows."
             )
         reply = json.loads(line)
         if "error" in reply:
             raise UserError(
-                f"the published code failed at {what!r}: {reply['error']}; its traceback is above."
+                f"the published code failed at {request!r}: {reply['error']}; see the traceback "
+                "above and correct --peer or --peer-python, or leave out the row with --rows."
             )
         return reply["answer"]
 
@@ -71,7 +72,9 @@ def start(folder: Path | None, python: str) -> tuple[Peer | None, str]:
     try:
         has_torch = subprocess.run([python, "-c", "import torch"], capture_output=True)
     except OSError as error:
-        raise UserError(f"cannot start {python} ({error.strerror}); correct --peer-python.") from error
+        raise UserError(
+            f"cannot start {python} ({error.strerror}); correct --peer-python."
+        ) from error
     if has_torch.returncode:
         return None, "the interpreter of --peer-python has no torch"
     return Peer(folder.absolute(), python), ""

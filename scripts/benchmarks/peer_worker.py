@@ -19,27 +19,16 @@ import sys
 import time
 import traceback
 import types
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+from peer_baseline import Batch, OneByOne, baseline
 
 # Imported by the published modules but not by anything that runs here; empty modules stand in for
 # those that are not installed. `set_random_seed` is called once, before weights that we replace.
-OPTIONAL = ("nnfabrik.utility.nn_helpers", "torchvision", "matplotlib.pyplot", "wandb")
-
-Batch = collections.namedtuple("Batch", ("videos", "responses", "behavior", "pupil_center"))
-
-
-class OneByOne:
-    """Stands for a loader of the kit: yields the given batches, and knows where neurons lie."""
-
-    def __init__(self, batches: list[Batch], coordinates: np.ndarray):
-        neurons = types.SimpleNamespace(cell_motor_coordinates=coordinates)
-        self.batches, self.dataset = batches, types.SimpleNamespace(neurons=neurons)
-
-    def __iter__(self):
-        return iter(self.batches)
+OPTIONAL = ("nnfabrik.utility.nn_helpers", "torchvision", "matplotlib.pyplot")
 
 
 class Worker:
@@ -94,31 +83,49 @@ class Worker:
             singles = [Batch(*(x[i : i + 1] for x in trials)) for i in range(len(trials.videos))]
             self.batches[mouse] = OneByOne([batch], coordinates)
             self.trials[mouse] = OneByOne(singles, coordinates)
-        self.net = _baseline(self.models.make_video_model, self.batches, core)
-        known = self.net.state_dict()
-        counters = {name: x for name, x in known.items() if name.endswith("num_batches_tracked")}
-        self.net.load_state_dict(weights | counters, strict=True)
+        self.net = baseline(self.models.make_video_model, self.batches, core)
+        found = self.net.load_state_dict(weights, strict=False)
+        # Fixed filters of penalties and counters of batch norm come with the model itself.
+        lost = set(found.missing_keys) & dict(self.net.named_parameters()).keys()
+        if lost or found.unexpected_keys:
+            raise ValueError(f"weights lacking {lost}, left over {found.unexpected_keys}")
         self.criterion = self.losses.PoissonLoss(avg=False)
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=rate)
         self.num_files = num_files
 
-    def step(self) -> dict:
-        """One step of the published trainer: a mouse at a time, gradients summed, then AdamW."""
+    def step(self) -> float:
+        """Seconds of one published training step: gradients summed over mice, then AdamW."""
         self.net.train()
         began = time.perf_counter()
-        total = 0.0
-        for mouse, loader in self.batches.items():
-            (batch,) = loader
-            predicted = self.net(batch.videos, data_key=mouse, **batch._asdict())
-            observed = batch.responses.transpose(2, 1)[:, -predicted.shape[1] :]
-            penalties = sum(self.net.core.regularizer()) + self.net.readout.regularizer(mouse)
-            scale = math.sqrt(self.num_files / len(batch.videos))
-            loss = scale * self.criterion(predicted, observed) + penalties
-            loss.backward()
-            total += loss.detach()
+        for mouse in self.batches:
+            self._objective(mouse).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return dict(seconds=time.perf_counter() - began, loss=float(total))
+        return time.perf_counter() - began
+
+    def _objective(self, mouse):
+        (batch,) = self.batches[mouse]
+        predicted = self.net(batch.videos, data_key=mouse, **batch._asdict())
+        observed = batch.responses.transpose(2, 1)[:, -predicted.shape[1] :]
+        penalties = sum(self.net.core.regularizer()) + self.net.readout.regularizer(mouse)
+        scale = math.sqrt(self.num_files / len(batch.videos))
+        return scale * self.criterion(predicted, observed) + penalties
+
+    def objective(self) -> float:
+        """The objective of all mice in training mode, but with every neuron read at its mean.
+
+        Without the random displacements it can be compared with another implementation's.
+        """
+        self.net.train()
+        sigmas = [readout.sigma for readout in self.net.readout.values()]
+        kept = [sigma.detach().clone() for sigma in sigmas]
+        with torch.no_grad():
+            for sigma in sigmas:
+                sigma.zero_()
+            total = sum(float(self._objective(mouse)) for mouse in self.batches)
+            for sigma, value in zip(sigmas, kept, strict=True):
+                sigma.copy_(value)
+        return total
 
     def predict(self, what: str, path: str = "") -> float:
         """Seconds to predict every mouse's "batch" or "trials" by the published function.
@@ -136,20 +143,18 @@ class Worker:
 
     # --- loader and score ---
 
-    def open_loader(self, path: str, batch_size: int, frames: int, cached: bool) -> None:
-        """Opens the published loader of one session and reads everything once."""
+    def open_loader(self, path: str, batch_size: int, frames: int, cached: bool) -> int:
+        """Opens the published loader of one session, reads all of it once; samples in a pass."""
         loaders = self.loaders.mouse_video_loader(
             [f"{path}/"], batch_size, frames=frames, offset=-1, cuda=False
         )
         self.loader = loaders["train"][Path(path).name]
         self.loader.dataset.use_cache = cached
-        self.load()
+        return sum(len(batch.videos) for batch in self.loader)
 
-    def load(self) -> dict:
-        """One pass over the train tier: seconds and samples."""
-        began = time.perf_counter()
-        samples = sum(len(batch.videos) for batch in self.loader)
-        return dict(seconds=time.perf_counter() - began, samples=samples)
+    def load(self) -> float:
+        """Seconds of one pass over the train tier."""
+        return _timed(lambda: collections.deque(self.loader, maxlen=0))
 
     def scored(self, predicted: str, observed: str) -> None:
         """Opens the responses of a tier, [trial neuron time], as a list of trials."""
@@ -164,56 +169,6 @@ class Worker:
         if path:
             np.save(path, found)
         return seconds
-
-
-def _baseline(make, loaders, core):
-    """The published factorised baseline (baselines 8.1), at the given widths and kernels."""
-    shift = dict(
-        gamma_shifter=0, shift_layers=3, input_channels_shifter=2, hidden_channels_shifter=5
-    )
-    network = dict(
-        type="cortex", input_dimensions=2, hidden_layers=1, hidden_features=30, final_tanh=True
-    )
-    return make(
-        loaders,
-        seed=0,
-        core_type="3D_factorised",
-        core_dict=dict(
-            input_channels=next(iter(loaders.values())).batches[0].videos.shape[1],
-            hidden_channels=core["channels"],
-            spatial_input_kernel=(core["spatial_kernels"][0],) * 2,
-            temporal_input_kernel=core["temporal_kernels"][0],
-            spatial_hidden_kernel=(core["spatial_kernels"][1],) * 2,
-            temporal_hidden_kernel=core["temporal_kernels"][1],
-            layers=len(core["channels"]),
-            gamma_input_spatial=core["spatial_smoothness"],
-            gamma_input_temporal=core["temporal_smoothness"],
-            momentum=core["weight_of_new"],
-            bias=True,
-            batch_norm=True,
-            hidden_nonlinearities="elu",
-            x_shift=0,
-            y_shift=0,
-            laplace_padding=None,
-            input_regularizer="LaplaceL2norm",
-            padding=False,
-            final_nonlin=True,
-        ),
-        readout_type="gaussian",
-        readout_dict=dict(
-            bias=True,
-            init_mu_range=0.2,
-            init_sigma=1.0,
-            gamma_readout=0.0,
-            gauss_type="full",
-            grid_mean_predictor=network,
-        ),
-        use_gru=False,
-        gru_dict=None,
-        use_shifter=True,
-        shifter_type="MLP",
-        shifter_dict=shift,
-    )
 
 
 def _batch(path):
@@ -248,6 +203,7 @@ def _stand_ins() -> list[str]:
 
 
 def main() -> None:
+    warnings.simplefilter("ignore")  # the published code's own
     # What the published code prints must not get between our lines.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

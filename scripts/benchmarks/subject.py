@@ -6,19 +6,20 @@ because the real ones cannot be had without asking for them; times do not depend
 say, sizes on disk a little.
 """
 
-import json
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from configs.dynamic import get_config
 from sensojax import build, conversion
 from sensojax.interop import sensorium
-from sensojax.models import convolution, encoder
+from sensojax.models import convolution
 from sensojax.pipeline import batches as batching
 from sensojax.recordings import sensorium2023, simulated
 from sensojax.store import TrialStore
@@ -39,7 +40,7 @@ class Sizes:
     tier_trials: int = 60
     scored_frames: int = 250
     loader_steps: int = 20
-    core: tuple = ()  # changes of the published one
+    core: Mapping = field(default_factory=dict)  # what differs from the published one
 
 
 TINY = Sizes(
@@ -53,12 +54,17 @@ TINY = Sizes(
     tier_trials=5,
     scored_frames=20,
     loader_steps=3,
-    core=(("channels", (4, 6)), ("spatial_kernels", (5, 3)), ("temporal_kernels", (5, 3))),
+    core=dict(channels=(4, 6), spatial_kernels=(5, 3), temporal_kernels=(5, 3), strides=(1, 1)),
 )
 
 
 class Session:
-    """A session in `folder`: `path` as published, `store` as converted; made when not there."""
+    """A simulated session in `folder` as published and as stores; made when they are not there.
+
+    path, store: with small random numbers in place of the responses' exact zeros, which no packing
+    makes smaller; everything is measured on these, since how many zeros recordings hold differs.
+    sparse_path, sparse_store: as simulated. zeros: share of these responses that are zero.
+    """
 
     def __init__(self, folder: Path, sizes: Sizes):
         settings = simulated.Settings(
@@ -72,13 +78,47 @@ class Session:
         )
         (source,) = simulated.write(folder / "simulated", settings)
         # Without what only simulations know, so that bytes compare as for a recorded mouse.
+        self.sparse_path = folder / "sparse" / source.name
+        _link(source, self.sparse_path, ("data", "meta", "config.json"))
         self.path = folder / "published" / source.name
-        self.path.mkdir(parents=True, exist_ok=True)
-        for name in ("data", "meta", "config.json"):
-            if not (self.path / name).exists():
-                os.symlink((source / name).absolute(), self.path / name)
-        stored = conversion.write(folder / "stores", sensorium2023.read(self.path))
-        self.store = TrialStore.open(stored)
+        if not self.path.exists():
+            _write_without_zeros(source, self.path)
+        self.store = _converted(self.path, folder / "stores")
+        self.sparse_store = _converted(self.sparse_path, folder / "sparse_stores")
+        responses = np.load(source / "data/responses/0.npy")
+        self.zeros = float(np.mean(responses[np.isfinite(responses)] == 0))
+
+
+def _converted(path, folder):
+    return TrialStore.open(conversion.write(folder, sensorium2023.read(path)))
+
+
+def _write_without_zeros(source, path):
+    """A copy of a session, links but for the responses; under another name until it is whole."""
+    partial = path.with_name(path.name + ".partial")
+    _link(source, partial, ("meta", "config.json"))
+    _link(source / "data", partial / "data", ("videos", "behavior", "pupil_center"))
+    (partial / "data/responses").mkdir(exist_ok=True)
+    for file in (source / "data/responses").iterdir():
+        responses = np.load(file)
+        small = np.random.default_rng(int(file.stem)).exponential(1e-3, responses.shape)
+        np.save(partial / "data/responses" / file.name, np.where(responses == 0, small, responses))
+    os.replace(partial, path)
+
+
+def _link(source, to, names):
+    to.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if not (to / name).exists():
+            os.symlink((source / name).absolute(), to / name)
+
+
+def configured(sizes: Sizes) -> dict:
+    """The published baseline's config at these sizes."""
+    config = get_config("sensorium").to_dict()
+    config["data"] |= dict(window_frames=sizes.window_frames, batch_size=sizes.batch)
+    config["core"] |= sizes.core
+    return config
 
 
 def folder_bytes(folder: Path) -> int:
@@ -95,21 +135,18 @@ class Model:
     """
 
     def __init__(self, session: Session, sizes: Sizes, num_mice: int):
-        config = get_config("sensorium").to_dict()
-        config["data"] |= dict(window_frames=sizes.window_frames, batch_size=sizes.batch)
-        config["core"] |= dict(sizes.core)
-        self.config = config
+        config = self.config = configured(sizes)
         store = session.store
         self.stores = {f"mouse{i + 1}": store for i in range(num_mice)}
         self.num_files = len(store.trials)
         self.statistics = build.statistics(config["data"], self.stores)
         self.batch = jax.device_put(build.batches(config["data"], self.stores, 0)[0])
         trials = jax.device_put(_trials(store))
-        self.trials = {mouse: trials for mouse in self.stores}
+        self.trials = dict.fromkeys(self.stores, trials)
         self.prepare = jax.jit(build.prepare(config["inputs"]))
         model = build.new_encoder(
             config,
-            {mouse: store.neurons for mouse in self.stores},
+            dict.fromkeys(self.stores, store.neurons),
             trials.behavior.shape[-1],
             build.mean_responses(self.batch, config, self.statistics),
         )
@@ -123,18 +160,25 @@ class Model:
             optimizer,
             build.loss(config["loss"]),
             build.prepare(config["inputs"]),
-            num_files={mouse: self.num_files for mouse in self.stores},
+            num_files=dict.fromkeys(self.stores, self.num_files),
             seed=0,
         )
-        arguments = (self.state, self.batch, self.statistics, self.rate)
-        self._step, self.compile_seconds = _compiled(train_step, *arguments)
+        self._step, self.compile_seconds = _compiled(
+            train_step, self.state, self.batch, self.statistics, self.rate
+        )
         self._predict = jax.jit(build.predictor(self.graph, config["inputs"]))
 
     def step(self) -> float:
-        """Takes a training step; returns its loss."""
-        arguments = (self.state, self.batch, self.statistics, self.rate)
-        self.state, measured = self._step(*arguments)
+        """Takes a training step; returns its objective."""
+        self.state, measured = self._step(self.state, self.batch, self.statistics, self.rate)
         return float(measured["loss"])
+
+    def objective(self) -> float:
+        """What `step` would return if every neuron were read at its mean; changes nothing."""
+        state = jax.tree.map(jnp.copy, self.state)  # the step takes its argument's memory
+        for readout in state.weights.params["readouts"].values():
+            readout["sigma"] = jnp.zeros_like(readout["sigma"])
+        return float(self._step(state, self.batch, self.statistics, self.rate)[1]["loss"])
 
     def predict(self, raw) -> dict[str, jax.Array]:
         """Predicted responses of raw batches, in evaluation mode: [batch time' neuron]."""
@@ -145,40 +189,48 @@ class Model:
         np.savez(folder / "weights.npz", **self.weights)
         for what, raw in (("batch", self.batch), ("trials", self.trials)):
             for mouse, batch in self.prepare(raw, self.statistics).items():
-                time_last = lambda x: np.ascontiguousarray(np.asarray(x).swapaxes(1, 2))
                 np.savez(
                     folder / f"{mouse}-{what}.npz",
                     videos=np.ascontiguousarray(np.asarray(batch.video).transpose(0, 4, 1, 2, 3)),
-                    responses=time_last(batch.responses),
-                    behavior=time_last(batch.behavior),
-                    pupil_center=time_last(batch.pupil_center),
+                    responses=_time_last(batch.responses),
+                    behavior=_time_last(batch.behavior),
+                    pupil_center=_time_last(batch.pupil_center),
                 )
 
     def flops(self, frames: int, *, training: bool) -> float:
-        """Floating-point operations of the core for one clip, counted as direct convolutions.
+        """Floating-point operations of the core for one clip of so many frames."""
+        height, width = next(iter(self.batch.values())).video.shape[2:]
+        return core_flops(self.config["core"], frames, height, width, training=training)
 
-        Training is three times predicting, but for the gradient of the video, which nobody needs.
-        """
-        _, _, height, width = next(iter(self.batch.values())).video.shape
-        core = self.config["core"]
-        inputs, total, first = 3, 0.0, 0.0
-        for outputs, space, time_ in zip(
-            core["channels"], core["spatial_kernels"], core["temporal_kernels"], strict=True
-        ):
-            height = convolution.output_size(height, space)
-            width = convolution.output_size(width, space)
-            spatial = 2.0 * frames * height * width * inputs * outputs * space**2
-            frames -= time_ - 1
-            total += spatial + 2.0 * frames * height * width * outputs**2 * time_
-            first = first or spatial
-            inputs = outputs
-        return 3 * total - first if training else total
+
+def core_flops(
+    core: Mapping, frames: int, height: int, width: int, *, training: bool, inputs: int = 3
+) -> float:
+    """Floating-point operations of a core (a config's settings) on one clip, without padding.
+
+    Counted as direct convolutions, whichever way they are done. Training is three times predicting,
+    but for the gradient of the video, which nobody needs.
+    """
+    sizes = zip(core["channels"], core["spatial_kernels"], core["temporal_kernels"], strict=True)
+    total = first = 0.0
+    for outputs, space, duration in sizes:
+        height = convolution.output_size(height, space)
+        width = convolution.output_size(width, space)
+        spatial = 2.0 * frames * height * width * inputs * outputs * space**2
+        frames -= duration - 1
+        total += spatial + 2.0 * frames * height * width * outputs**2 * duration
+        first, inputs = first or spatial, outputs
+    return 3 * total - first if training else total
 
 
 def _compiled(function, *arguments):
     began = time.perf_counter()
     made = function.lower(*arguments).compile()
     return made, time.perf_counter() - began
+
+
+def _time_last(array):
+    return np.ascontiguousarray(np.asarray(array).swapaxes(1, 2))
 
 
 def _trials(store):

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from sensojax import metrics
+from sensojax.errors import check_name
 from sensojax.evaluation.predictions import Predictions, Step
 from sensojax.evaluation.results import MouseScore, Score, Traces
 
@@ -34,6 +35,7 @@ class Evaluator:
         nan_rule: str,
         sharding: jax.sharding.Sharding | None = None,
     ):
+        check_name(nan_rule, metrics.NAN_RULES, "evaluation.nan_rule")
         self.predictions = predictions
         self._conditions = dict(
             tier=predictions.tier,

@@ -20,7 +20,7 @@ from sensojax.types import Batch
 
 @dataclass(frozen=True)
 class Step:
-    """Some trials of every mouse. rows: {mouse: rows of its store}, of this process's examples.
+    """Some trials of every mouse. rows: {mouse: rows of its store}, in the order of the examples.
 
     predicted: {mouse: [batch time' neuron]}, the last time' frames of observed (whose video is
     left out); rates: likewise, the noiseless ones of simulated mice when asked for. All of them on
@@ -68,7 +68,15 @@ class Predictions:
             mouse: windows.usable_frames(store.trials, normalization)
             for mouse, store in stores.items()
         }
-        self._statistics, self._put = statistics, put
+        for mouse, rows in self.rows.items():
+            longest = int(self.num_frames[mouse][rows].max())
+            if longest <= skip_frames:
+                raise UserError(
+                    f"found evaluation.skip_frames {skip_frames}, expected fewer than the "
+                    f"{longest} frames of the longest trial of tier {tier!r} of mouse {mouse}; "
+                    "skip fewer."
+                )
+        self._statistics, self._put, self._batch_size = statistics, put, batch_size
         self._read = functools.partial(
             batching.trial_batches,
             batch_size=batch_size,
@@ -89,7 +97,7 @@ class Predictions:
 
     def steps(self, weights, *, rates: bool = False) -> Iterator[Step]:
         """Predicts every trial of the tier once. rates: also give the noiseless rates."""
-        for rows, batches in self._batches():
+        for number, (own_rows, batches) in enumerate(self._batches()):
             on_device = {mouse: self._put(batch) for mouse, batch in batches.items()}
             predicted, observed = self._predict(weights, on_device, self._statistics)
             known = {}
@@ -97,12 +105,15 @@ class Predictions:
                 for mouse, batch in batches.items():
                     # Those frames that are predicted, so that both are scored alike.
                     lost = batch.valid.shape[1] - predicted[mouse].shape[1]
-                    recorded = self._rates(mouse, rows[mouse], batch.valid.shape)[:, lost:]
+                    recorded = self._rates(mouse, own_rows[mouse], batch.valid.shape)[:, lost:]
                     start, statistics = on_device[mouse].start + lost, self._statistics[mouse]
                     known[mouse] = self._scale(self._put(recorded), start, statistics)
+            part = slice(number * self._batch_size, (number + 1) * self._batch_size)
+            rows = {mouse: of_mouse[part] for mouse, of_mouse in self.rows.items()}
             yield Step(rows, predicted, observed, known)
 
     def _batches(self) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Batch]]]:
+        """The part of each step that this process reads: rows and batches."""
         readers = {m: self._read(store, self.rows[m]) for m, store in self.stores.items()}
         last = {}
         while True:

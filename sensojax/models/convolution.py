@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from sensojax.errors import UserError
 from sensojax.models import layers
 
 Pair = tuple[int, int]
@@ -39,6 +40,8 @@ def spatial(
     (height, width), padding with zeros on both sides. Returns [batch time height' width' feature].
     """
     pad_h, pad_w = padding
+    _refuse_small(x.shape[2] + 2 * pad_h, kernel.shape[0], dilation[0], "rows of pixels")
+    _refuse_small(x.shape[3] + 2 * pad_w, kernel.shape[1], dilation[1], "columns of pixels")
     if pad_h or pad_w:
         x = jnp.pad(x, ((0, 0), (0, 0), (pad_h, pad_h), (pad_w, pad_w), (0, 0)))
     slabs = functools.partial(_spatial_slabs, stride, dilation)
@@ -53,9 +56,20 @@ def temporal(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array
     [batch time' height width feature] with time' = time - (kernel frames - 1) * dilation; frame
     t of the result has seen frames t .. t + (kernel frames - 1) * dilation of x.
     """
+    _refuse_small(x.shape[1], kernel.shape[0], dilation, "frames")
     slabs = functools.partial(_temporal_slabs, dilation)
     direct = functools.partial(_temporal_direct, dilation)
     return _lowered(x, kernel, cpu=slabs, default=direct)
+
+
+def _refuse_small(size: int, kernel: int, dilation: int, what: str) -> None:
+    """UserError when a kernel has nowhere to lie."""
+    reach = dilation * (kernel - 1) + 1
+    if size < reach:
+        raise UserError(
+            f"found {size} {what} for a kernel that reaches over {reach}, expected at least as "
+            "many; choose smaller kernels in config.core, or larger (less pooled, longer) videos."
+        )
 
 
 def output_size(

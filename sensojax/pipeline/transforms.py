@@ -150,14 +150,18 @@ def normalize(batch: Batch, statistics: Statistics) -> Batch:
     return dataclasses.replace(batch, **fields)
 
 
-def behavior_as_channels(batch: Batch, pupil_center: bool = False) -> Batch:
+def behavior_as_channels(batch: Batch, pupil_center: bool = False, scale: float = 1.0) -> Batch:
     """A normalised batch whose video has the behaviour as further channels, constant over space.
+
+    scale: what these channels are multiplied with, 1 as published. All weights of a filter see the
+    same value of such a plane, so Adam moves them together, as many times faster than a pixel's
+    as the filter has weights; a small scale makes up for that.
 
     Channels: video, pupil dilation, running speed, and with `pupil_center` its two coordinates
     (baselines 1.3, step 7).
     """
     added = [batch.behavior, batch.pupil_center] if pupil_center else [batch.behavior]
-    planes = jnp.concatenate(added, axis=-1)[:, :, None, None, :]
+    planes = scale * jnp.concatenate(added, axis=-1)[:, :, None, None, :]
     shape = (*batch.video.shape[:-1], planes.shape[-1])
     video = jnp.concatenate([batch.video, jnp.broadcast_to(planes, shape)], axis=-1)
     return dataclasses.replace(batch, video=video)

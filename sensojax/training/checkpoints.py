@@ -4,11 +4,15 @@ In: a pytree of arrays and a dictionary of plain values; out: the same, from the
 that can be read. Orbax writes in the background and renames when complete, so a killed run leaves
 either a whole checkpoint or none. Arrays are stored under their paths in the tree, with a SHA-256
 of all their bytes: a checkpoint that was damaged later is recognised, said, and the one before is
-used.
+used. What a killed run left half-written is removed when the next one begins.
 """
 
 import hashlib
 import logging
+import shutil
+import sys
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,19 +43,38 @@ def digest(leaves: dict[str, Any]) -> str:
     return total.hexdigest()
 
 
-class Checkpoints:
-    """The checkpoints of one run folder. keep: how many stay; at least 2, for the fall-back."""
+def finished(workdir: str | Path) -> bool:
+    """Whether a run folder holds a whole checkpoint."""
+    return any(path.name.isdigit() for path in (Path(workdir) / FOLDER).glob("*"))
 
-    def __init__(self, workdir: str | Path, *, keep: int = 2, say: Callable = print):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
+
+class Checkpoints:
+    """The checkpoints of one run folder. keep: how many stay; at least 2, for the fall-back.
+
+    read_only: for whoever looks at a run that may still be going; changes nothing on disk.
+    """
+
+    def __init__(
+        self,
+        workdir: str | Path,
+        *,
+        keep: int = 2,
+        read_only: bool = False,
+        say: Callable[[str], None] = print,
+    ):
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax narrates every save
         self.folder = Path(workdir).resolve() / FOLDER
         self._say = say
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=max(keep, 2), cleanup_tmp_directories=True
-            ),
-        )
+        if read_only:
+            options = ocp.CheckpointManagerOptions(read_only=True)
+        else:
+            # Here and not by Orbax, whose clean-up goes on in a thread after an early exit.
+            if jax.process_index() == 0:
+                _remove_unfinished(self.folder)
+            options = ocp.CheckpointManagerOptions(max_to_keep=max(keep, 2))
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._show_unraisable = sys.unraisablehook
+        sys.unraisablehook = self._ignore_stragglers
 
     def save(self, step: int, state: Any, about: dict) -> None:
         """Writes a checkpoint in the background; waits for the one before to be complete."""
@@ -113,9 +136,8 @@ class Checkpoints:
         wanted = flatten(like)
         self._check_shapes(step, about["shapes"], _shapes(wanted))
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
-        found = self._manager.restore(
-            step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract))
-        )["arrays"]
+        how = ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract))
+        found = self._manager.restore(step, args=how)["arrays"]
         if digest(found) != about["digest"]:
             raise OSError("its arrays are not those that were written")
         leaves = [found[name] for name in wanted]
@@ -141,13 +163,36 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        self._manager.close()
+        """Waits until everything is on disk and lets go of the folder."""
+        try:
+            self._manager.close()
+        finally:
+            sys.unraisablehook = self._show_unraisable
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
+    def __exit__(self, kind, *_) -> None:
+        if kind is not None:  # the rest of a failed save has nothing to add to its error
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            time.sleep(0.2)
+        try:
+            self.close()
+        except Exception:
+            if kind is None:  # else the first error says it
+                raise
+
+    def _ignore_stragglers(self, unraisable) -> None:
+        """Keeps quiet about Orbax's other files when one has failed: their event loop is closed."""
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            self._show_unraisable(unraisable)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Removes what a killed run was still writing: all that is not named by a step."""
+    for path in folder.glob("*"):
+        if path.is_dir() and not path.name.isdigit():
+            shutil.rmtree(path)
 
 
 def _shapes(leaves: dict[str, Any]) -> dict[str, list[int]]:

@@ -1,17 +1,22 @@
 """The work folder of a run: it belongs to one config, and says so in `config.json`.
 
-`claim` takes an empty folder or recognises the run that lives in it; giving the same command again
-continues that run, giving another config is refused, because two runs in one folder would end in
-a model that no config describes.
+`claimed` takes an empty folder or recognises the run that lives in it; giving the same command
+again continues that run. Another config is refused, because two runs in one folder would end in a
+model that no config describes, and so is a second process while the first still runs. Until its
+first checkpoint a run has nothing to lose, and another config may take its place.
 """
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sensojax.errors import UserError
+from sensojax.training import checkpoints
 
+CONFIG, LOCK, REPORT = "config.json", "run.lock", "report.json"
 # Settings that change how a run is carried out, but not what comes out.
 MAY_CHANGE = (
     "data.folder",
@@ -29,35 +34,71 @@ def plain(config: Mapping) -> dict:
     return json.loads(json.dumps(dict(config)))
 
 
-def claim(workdir: str | Path, config: Mapping, *, writes: bool = True) -> None:
-    """Makes `workdir` the folder of this config, or UserError when it is that of another one.
+@contextlib.contextmanager
+def claimed(workdir: str | Path, config: Mapping, *, writes: bool = True) -> Iterator[None]:
+    """Keeps `workdir` as the folder of this config; UserError when it is that of another one.
 
     writes: False on all but one process of a run.
     """
-    path = Path(workdir) / "config.json"
-    if path.exists():
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error}); restore it, or use another --workdir."
-            ) from error
-        differences = _differences(known, plain(config))
-        if differences:
-            raise UserError(
-                f"{workdir} holds a run of another config: {'; '.join(differences)}. Use another "
-                "--workdir, or give the settings that the run was started with."
-            )
-    elif writes:
+    path = Path(workdir) / CONFIG
+    _refuse_another(path, plain(config))
+    if not writes:
+        yield
+        return
+    with _locked(Path(workdir)):
         write_atomically(path, json.dumps(plain(config), indent=2))
+        yield
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a small file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _refuse_another(path: Path, config: Mapping) -> None:
+    """UserError when the folder of `path` holds results of a run of another config."""
+    workdir = path.parent
+    if not path.exists() or not (checkpoints.finished(workdir) or (workdir / REPORT).exists()):
+        return
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}); restore it, or use another --workdir."
+        ) from error
+    differences = _differences(known, config)
+    if differences:
+        raise UserError(
+            f"{workdir} holds a run of another config: {'; '.join(differences)}. Use another "
+            "--workdir, or give the settings that the run was started with."
+        )
+
+
+@contextlib.contextmanager
+def _locked(workdir: Path) -> Iterator[None]:
+    """Keeps a second run out; the system lets go of the lock when this process ends, however."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with open(workdir / LOCK, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"found another run at work in {workdir} (process {file.read().strip()}), expected "
+                "none; wait for it, stop it, or use another --workdir."
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield
 
 
 def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:

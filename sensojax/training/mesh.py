@@ -7,16 +7,17 @@ The same program runs on one CPU, on several GPUs, or on several hosts after
 """
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from sensojax.errors import UserError
 
-# What launchers set when a program runs as one of several processes (SLURM, Open MPI, by hand).
-LAUNCHERS = ("JAX_COORDINATOR_ADDRESS", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+Made = TypeVar("Made")
 
 
 def join_processes() -> None:
@@ -31,6 +32,12 @@ def join_processes() -> None:
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     if by_hand:
+        for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+            if not os.environ.get(name, "").isdigit():
+                raise UserError(
+                    f"found JAX_COORDINATOR_ADDRESS and {name} {os.environ.get(name)!r}, expected "
+                    "a number; set both numbers for each process, or none of the three."
+                )
         jax.distributed.initialize(
             os.environ["JAX_COORDINATOR_ADDRESS"],
             num_processes=int(os.environ["JAX_NUM_PROCESSES"]),
@@ -38,6 +45,16 @@ def join_processes() -> None:
         )
     else:
         jax.distributed.initialize()
+
+
+def lead_first(make: Callable[[], Made]) -> Made:
+    """make() on the first process of a run, then on the others: what it writes, they find."""
+    if jax.process_count() == 1:
+        return make()
+    if jax.process_index() == 0:
+        made = make()
+    multihost_utils.sync_global_devices("lead_first")
+    return made if jax.process_index() == 0 else make()
 
 
 class Placement:

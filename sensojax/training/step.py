@@ -113,7 +113,7 @@ def make_train_step(
         params = jax.tree.map(lambda p, c: p + learning_rate * c, state.weights.params, changes)
         model = assemble(graph, after.replace(params=params))
         model.constrain()
-        measured |= {"loss": total, "gradient_norm": optax.global_norm(gradient)}
+        measured |= {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
         weights = separate(model)[1]
         return state.replace(step=state.step + 1, weights=weights, optimizer=memory), measured
 

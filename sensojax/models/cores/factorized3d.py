@@ -80,9 +80,13 @@ class Layer(nnx.Module):
             padding=self.padding,
             dilation=self.spatial_dilation,
         )
-        x = _add(x, self.spatial_bias)
+        # Batch norm subtracts the batch's mean, and with it these biases: their gradient is 0. The
+        # rounding noise in its place would be made into full steps by Adam, other ones on each
+        # number of devices, and the running mean would lag behind them (published code does so).
+        idle = train and self.norm is not None
+        x = _add(x, self.spatial_bias, idle)
         x = convolution.temporal(x, self.temporal[...], dilation=self.temporal_dilation)
-        x = _add(x, self.temporal_bias)
+        x = _add(x, self.temporal_bias, idle)
         if self.norm is not None:
             x = self.norm(x, train=train)
         return layers.NONLINEARITIES[self.nonlinearity](x)
@@ -92,8 +96,11 @@ class Layer(nnx.Module):
         return (self.temporal.shape[0] - 1) * self.temporal_dilation
 
 
-def _add(x, bias):
-    return x if bias is None else x + jnp.broadcast_to(bias[...], x.shape)
+def _add(x, bias, idle):
+    if bias is None:
+        return x
+    constant = jax.lax.stop_gradient(bias[...]) if idle else bias[...]
+    return x + jnp.broadcast_to(constant, x.shape)
 
 
 class Core(nnx.Module):

@@ -16,6 +16,9 @@ from sensojax.stimuli import synthesis
 WINDOW_UM = 616
 PLANES_UM = np.arange(200, 426, 25)
 COMPLEX_SHARE = 0.4
+# Fields lie within this share of the screen around its middle: what the released models of 2022
+# learned of 15,000 real neurons in such a window (baselines 10).
+FIELD_SPREAD = 0.35
 CALIBRATION = (10, 150)  # clips and frames of the movies that set the units of drives and rates
 
 
@@ -29,14 +32,20 @@ def population(
     noise: float,
     eye_shift: float,
     normalization: float,
+    types: dict[str, np.ndarray] | None = None,
 ) -> neurons.Population:
-    """A mouse's neurons; noise, eye_shift and normalization as in `simulated.Settings`."""
+    """A mouse's neurons; noise, eye_shift and normalization as in `simulated.Settings`.
+
+    types: `cell_types` that all neurons are of, None for each neuron its own.
+    """
     position_um, center = _retinotopy(rng, number, height, width)
-    is_complex = rng.uniform(size=number) < COMPLEX_SHARE
-    direction = rng.uniform(0, 360, number)
-    size = height * rng.uniform(0.06, 0.11, number)
-    wavelength = size * rng.uniform(2.0, 3.2, number)
-    phase = rng.uniform(0, 360, number)
+    if types is None:
+        kind = cell_types(rng, number, height)
+    else:
+        of = rng.integers(len(types["size"]), size=number)
+        kind = {name: values[of] for name, values in types.items()}
+    direction, is_complex = kind["direction"], kind["is_complex"]
+    size, wavelength, phase = kind["size"], kind["wavelength"], kind["phase"]
     fields = gabors(height, width, center, direction, wavelength, size, phase)
     fresh = neurons.Population(
         position_um=position_um,
@@ -45,14 +54,14 @@ def population(
         is_complex=is_complex,
         orientation_deg=(direction + 90) % 180,
         direction_deg=direction,
-        direction_selectivity=rng.uniform(0, 1, number) ** 2,
+        direction_selectivity=kind["selectivity"],
         wavelength=wavelength,
         size=size,
         phase_deg=phase,
         fields=fields,
-        kernels=kernels(rng.uniform(1.2, 1.8, number), rng.uniform(0.6, 1.0, number)),
-        threshold=np.where(is_complex, 0.3, -0.1) + rng.uniform(0, 0.5, number),
-        exponent=rng.uniform(1.0, 1.7, number),
+        kernels=kernels(kind["speed"], kind["rebound"]),
+        threshold=kind["threshold"],
+        exponent=kind["exponent"],
         amplitude=np.ones(number),
         baseline=rng.uniform(0.05, 0.25, number),
         running_gain=rng.uniform(-0.1, 0.7, number),
@@ -68,6 +77,24 @@ def population(
     return _calibrated(rng, fresh, mouse, height, width, noise)
 
 
+def cell_types(rng: np.random.Generator, number: int, height: int) -> dict[str, np.ndarray]:
+    """What makes a cell type, drawn for `number` of them: [type] each, pixels and degrees."""
+    is_complex = rng.uniform(size=number) < COMPLEX_SHARE
+    size = height * rng.uniform(0.06, 0.11, number)
+    return dict(
+        is_complex=is_complex,
+        direction=rng.uniform(0, 360, number),
+        size=size,
+        wavelength=size * rng.uniform(2.0, 3.2, number),
+        phase=rng.uniform(0, 360, number),
+        selectivity=rng.uniform(0, 1, number) ** 2,
+        speed=rng.uniform(1.2, 1.8, number),
+        rebound=rng.uniform(0.6, 1.0, number),
+        threshold=np.where(is_complex, 0.3, -0.1) + rng.uniform(0, 0.5, number),
+        exponent=rng.uniform(1.0, 1.7, number),
+    )
+
+
 def _retinotopy(rng, number: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions in cortex [neuron 3], micrometers, and on the screen [neuron 2], pixels."""
     corner = np.round(rng.uniform((-1200, -700), (-400, -50)))
@@ -79,7 +106,8 @@ def _retinotopy(rng, number: int, height: int, width: int) -> tuple[np.ndarray, 
     v = x * np.sin(turn) + y * np.cos(turn)
     bend = rng.uniform(-0.12, 0.12, 2)
     half = np.array([width - 1, height - 1]) / 2
-    center = half + half * np.stack([0.75 * (u + bend[0] * v**2), -0.7 * (v + bend[1] * u**2)], 1)
+    bent = np.stack([u + bend[0] * v**2, -(v + bend[1] * u**2)], 1)
+    center = half * (1 + FIELD_SPREAD * bent)
     center += 0.02 * height * rng.standard_normal((number, 2))
     position_um = np.column_stack([place + corner, depth]).astype(np.int64)
     return position_um, np.clip(center, 1, 2 * half - 1)

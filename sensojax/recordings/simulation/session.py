@@ -23,6 +23,7 @@ from sensojax.types import MODALITIES
 BLOCK_BYTES = 48e6  # of trials held at once while their statistics are computed
 # What the random generators of a mouse are for; the numbers are part of the seeds.
 HABITS, ANATOMY, SCHEDULE, CLIP, BEHAVIOR, NOISE = range(6)
+SHARED = 2**32 - 1  # in the place of a mouse's number: what all mice have in common
 WITHHELD = ("live_test_main", "live_test_bonus", "final_test_main", "final_test_bonus")
 
 
@@ -59,7 +60,18 @@ class Mouse:
             noise=chosen.noise,
             eye_shift=chosen.eye_shift,
             normalization=chosen.normalization,
+            types=self.types,
         )
+
+    @property
+    def types(self) -> dict[str, np.ndarray] | None:
+        """The cell types that all mice share, None for each neuron its own."""
+        if not self.settings.types:
+            return None
+        shared = np.random.default_rng(
+            np.random.SeedSequence(self.settings.seed, spawn_key=(SHARED, ANATOMY))
+        )
+        return anatomy.cell_types(shared, self.settings.types, self.settings.height)
 
     @functools.cached_property
     def schedule(self) -> schedules.Schedule:

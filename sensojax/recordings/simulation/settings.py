@@ -14,7 +14,9 @@ REALISTIC_NOISE = 12.0
 class Settings:
     """What to simulate.
 
-    trials: files per mouse, all tiers together; train_share: the part that trains, the rest is
+    types: cell types, which all mice share: neurons of one type differ in where their fields lie,
+    in gains and noise only; 0 makes each neuron its own type. trials: files per mouse, all tiers
+    together; train_share: the part that trains, the rest is
     spread over the other tiers as published. frames: of most clips, at 30 Hz; padded_frames: length
     of the arrays, 0 for 24 more than frames (as 300 and 324). noise: variance of the response noise
     over that of the signal, per microscope frame: 0 gives the rates themselves, the default a
@@ -27,6 +29,7 @@ class Settings:
 
     mice: int = 2
     neurons: int = 100
+    types: int = 0
     trials: int = 150
     train_share: float = 0.5
     frames: int = 300
@@ -42,7 +45,7 @@ class Settings:
     def __post_init__(self):
         least = {"mice": 1, "neurons": 1, "trials": FEWEST_TRIALS, "frames": 10}
         least |= {"height": 8, "width": 8, "seed": 0, "noise": 0, "eye_shift": 0}
-        least |= {"normalization": 0}
+        least |= {"normalization": 0, "types": 0}
         for name, bound in least.items():
             if not bound <= getattr(self, name) < np.inf:
                 raise UserError(

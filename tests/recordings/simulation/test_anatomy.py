@@ -22,7 +22,7 @@ def test_place_in_cortex_predicts_the_place_of_the_field(mouse):
     fit, *_ = np.linalg.lstsq(design, people.center, rcond=None)
     rest = people.center - design @ fit
     assert (rest.std(axis=0) < 0.05 * 18).all()
-    assert (people.center.std(axis=0) > (5, 2.5)).all()
+    assert (people.center.std(axis=0) > (2.5, 1.4)).all()
     assert (people.center >= 0).all() and (people.center <= (31, 17)).all()
 
 
@@ -54,7 +54,8 @@ def test_rates_on_movies_are_in_units_of_their_mean(mouse):
         video = synthesis.movie(rng, 150, 18, 32)
         drive = neurons.drive(people, video, np.broadcast_to(habits.eye_mean, (150, 2)))
         total += neurons.activity(people, drive, rest)[11:].mean(axis=0) / 20
-    assert 0.9 < np.median(total) < 1.1
+    # Fields overlap, so a movie that suits one suits many: 20 clips leave an error of 10 %.
+    assert 0.8 < np.median(total) < 1.2
     assert (total > 0.4).all() and (total < 2.5).all()
 
 
@@ -72,3 +73,17 @@ def test_behavior_has_the_magnitudes_of_real_mice():
         assert (center.std(axis=0) > 3).all() and (center.std(axis=0) < 9).all()
         steps = np.abs(np.diff(trials[0][0][:, 0]))
         assert steps.max() < behaved[:, 0].std()  # smooth from frame to frame
+
+
+def test_neurons_of_one_type_differ_only_in_place_gain_and_noise():
+    habits = behavior.habits(np.random.default_rng(0))
+    types = anatomy.cell_types(np.random.default_rng(1), 3, 18)
+    options = dict(noise=1.0, eye_shift=0.0, normalization=0.0, types=types)
+    people = anatomy.population(np.random.default_rng(2), 40, 18, 32, habits, **options)
+    assert len(np.unique(people.direction_deg)) == 3
+    for direction in np.unique(people.direction_deg):
+        same = people.direction_deg == direction
+        for property_ in (people.size, people.phase_deg, people.is_complex, people.exponent):
+            assert len(np.unique(property_[same])) == 1
+        assert len(np.unique(people.kernels[same], axis=0)) == 1
+        assert len(np.unique(people.running_gain[same])) == same.sum()

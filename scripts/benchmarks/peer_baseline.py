@@ -1,0 +1,78 @@
+"""The published baseline from the published builder; runs beside torch, in the worker.
+
+In: batches as the kit's loader gives them and the settings of our core; out: the kit's model, which
+believes that it was built from its own loaders.
+"""
+
+import collections
+import types
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+Batch = collections.namedtuple("Batch", ("videos", "responses", "behavior", "pupil_center"))
+
+
+class OneByOne:
+    """Stands for a loader of the kit: yields the given batches, and knows where neurons lie."""
+
+    def __init__(self, batches: list[Batch], coordinates: np.ndarray):
+        neurons = types.SimpleNamespace(cell_motor_coordinates=coordinates)
+        self.batches, self.dataset = batches, types.SimpleNamespace(neurons=neurons)
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def baseline(make: Callable, loaders: dict[str, OneByOne], core: dict) -> torch.nn.Module:
+    """The published factorised baseline (baselines 8.1), at the given widths and kernels.
+
+    make: the kit's own builder; core: our settings of the core.
+    """
+    shift = dict(
+        gamma_shifter=0, shift_layers=3, input_channels_shifter=2, hidden_channels_shifter=5
+    )
+    network = dict(
+        type="cortex", input_dimensions=2, hidden_layers=1, hidden_features=30, final_tanh=True
+    )
+    return make(
+        loaders,
+        seed=0,
+        core_type="3D_factorised",
+        core_dict=dict(
+            input_channels=next(iter(loaders.values())).batches[0].videos.shape[1],
+            hidden_channels=core["channels"],
+            spatial_input_kernel=(core["spatial_kernels"][0],) * 2,
+            temporal_input_kernel=core["temporal_kernels"][0],
+            spatial_hidden_kernel=(core["spatial_kernels"][1],) * 2,
+            temporal_hidden_kernel=core["temporal_kernels"][1],
+            layers=len(core["channels"]),
+            gamma_input_spatial=core["spatial_smoothness"],
+            gamma_input_temporal=core["temporal_smoothness"],
+            momentum=core["weight_of_new"],
+            bias=True,
+            batch_norm=True,
+            hidden_nonlinearities="elu",
+            x_shift=0,
+            y_shift=0,
+            laplace_padding=None,
+            input_regularizer="LaplaceL2norm",
+            padding=False,
+            final_nonlin=True,
+        ),
+        readout_type="gaussian",
+        readout_dict=dict(
+            bias=True,
+            init_mu_range=0.2,
+            init_sigma=1.0,
+            gamma_readout=0.0,
+            gauss_type="full",
+            grid_mean_predictor=network,
+        ),
+        use_gru=False,
+        gru_dict=None,
+        use_shifter=True,
+        shifter_type="MLP",
+        shifter_dict=shift,
+    )

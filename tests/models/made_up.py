@@ -1,0 +1,74 @@
+"""Small inputs for models, and one jitted way to run any of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sensojax.models import behavior
+from sensojax.models.cores import factorized3d
+from sensojax.models.encoder import Encoder, assemble, separate
+from sensojax.models.readouts import gaussian2d
+from sensojax.types import Batch
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+class Running:
+    """A model as a jitted function of its weights, which counts how often it is traced.
+
+    call: (model, *arguments) -> output; whatever it changes in the model is dropped.
+    """
+
+    def __init__(self, model: nnx.Module, call):
+        self.graph, self.weights = separate(model)
+        self.traces = 0
+
+        def run(weights, *arguments):
+            self.traces += 1
+            return call(assemble(self.graph, weights), *arguments)
+
+        self.pure = run
+        self.jitted = jax.jit(run)
+
+    def __call__(self, *arguments):
+        return self.jitted(self.weights, *arguments)
+
+
+def leaves(tree) -> dict[str, np.ndarray]:
+    """The arrays of a tree by their paths."""
+    found = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in found}
+
+
+def batch(seed: int, neurons: int, *, size: int = 2, time: int = 8, channels: int = 3) -> Batch:
+    """A normalised batch of one mouse with a video of 9 by 11 pixels."""
+    return Batch(
+        video=normal(seed, size, time, 9, 11, channels),
+        responses=jnp.abs(normal(seed + 1, size, time, neurons)),
+        behavior=normal(seed + 2, size, time, 2),
+        pupil_center=normal(seed + 3, size, time, 2),
+        valid=jnp.ones((size, time), bool),
+        start=jnp.zeros(size, jnp.int32),
+    )
+
+
+def encoder(neurons: dict[str, int], *, batch_norm: str = "joint", seed: int = 0) -> Encoder:
+    """An encoder of these mice that compiles quickly: one layer, readouts, pupil shifters."""
+    rngs = nnx.Rngs(seed)
+    core = factorized3d.Core(
+        3, channels=(4,), spatial_kernels=(5,), temporal_kernels=(3,), rngs=rngs
+    )
+    readouts = {
+        mouse: gaussian2d.Readout(
+            core.channels[-1],
+            np.random.default_rng(count).normal(size=(count, 3)),
+            init_sigma=0.3,
+            rngs=rngs,
+        )
+        for mouse, count in neurons.items()
+    }
+    shifters = {mouse: behavior.MLPShifter(rngs=rngs) for mouse in neurons}
+    return Encoder(core, readouts, shifters, batch_norm=batch_norm)

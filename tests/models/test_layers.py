@@ -1,0 +1,155 @@
+"""Layers: the published conventions, each against numpy in float64 or against its definition."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from sensojax.models import behavior, layers, regularizers
+from tests.goldens import assert_close
+
+
+def features(seed=0, mean=3.0):
+    """[batch time height width channel] with another mean and spread in every channel."""
+    values = np.random.default_rng(seed).normal(size=(3, 4, 2, 5, 3))
+    return (values * [0.5, 1.0, 4.0] + [mean, -mean, 0.0]).astype(np.float32)
+
+
+def normalized(x, mean, variance, scale=1.0, bias=0.0, epsilon=1e-5):
+    return (x.astype(np.float64) - mean) / np.sqrt(variance + epsilon) * scale + bias
+
+
+def test_batch_norm_normalises_with_the_biased_and_remembers_the_unbiased_variance():
+    norm = layers.BatchNorm(3, weight_of_new=0.7)
+    scale, bias = np.array([2.0, -1.0, 0.5]), np.array([0.1, 0.2, 0.3])
+    norm.scale[...], norm.bias[...] = jnp.float32(scale), jnp.float32(bias)
+    mean, variance = np.zeros(3), np.ones(3)
+    for seed in (0, 1):
+        x = features(seed)
+        flat = x.reshape(-1, 3).astype(np.float64)
+        expected = normalized(x, flat.mean(0), flat.var(0), scale, bias)
+        assert_close(norm(x, train=True), expected, 1e-6, "training")
+        mean = 0.3 * mean + 0.7 * flat.mean(0)
+        variance = 0.3 * variance + 0.7 * flat.var(0, ddof=1)
+    assert_close(norm.mean[...], mean, 1e-6, "running mean")
+    assert_close(norm.variance[...], variance, 1e-6, "running variance")
+    expected = normalized(x, mean, variance, scale, bias)
+    assert_close(norm(x, train=False), expected, 1e-6, "evaluation")
+
+
+def test_batch_norm_in_evaluation_changes_nothing_and_sees_single_examples():
+    norm = layers.BatchNorm(3, weight_of_new=0.7)
+    norm(features(), train=True)
+    before = np.array(norm.mean[...]), np.array(norm.variance[...])
+    x = features(1)
+    together = norm(x, train=False)
+    alone = norm(x[:1], train=False)
+    assert np.array_equal(norm.mean[...], before[0])
+    assert np.array_equal(norm.variance[...], before[1])
+    assert np.array_equal(alone, together[:1])
+
+
+def test_batch_norm_keeps_its_digits_when_the_mean_is_large():
+    # A sum of squares in float32 would lose the variance here altogether: 1e4^2 * 6e-8 = 6.
+    x = features(mean=1e4)
+    flat = x.reshape(-1, 3).astype(np.float64)
+    norm = layers.BatchNorm(3, weight_of_new=1.0)
+    norm(x, train=True)
+    assert_close(norm.variance[...], flat.var(0, ddof=1), 1e-4)
+
+
+def test_batch_norm_does_not_learn_through_its_running_statistics():
+    norm = layers.BatchNorm(2, weight_of_new=0.7)
+
+    def remembered(x):
+        copy = nnx.clone(norm)
+        copy(x, train=True)
+        return jnp.sum(copy.mean[...]) + jnp.sum(copy.variance[...])
+
+    assert not np.any(jax.grad(remembered)(jnp.arange(12.0).reshape(6, 2)))
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_batch_norm_has_the_parameters_it_is_asked_for(scale, bias):
+    norm = layers.BatchNorm(3, weight_of_new=0.7, scale=scale, bias=bias)
+    assert (norm.scale is not None, norm.bias is not None) == (scale, bias)
+    x = features()
+    flat = x.reshape(-1, 3).astype(np.float64)
+    assert_close(norm(x, train=True), normalized(x, flat.mean(0), flat.var(0)), 1e-6)
+
+
+def test_clip_to_unit_passes_the_whole_gradient_at_the_ends():
+    x = jnp.array([-2.0, -1.0, -0.3, 0.0, 1.0, 1.0001])
+    assert layers.clip_to_unit(x).tolist() == pytest.approx([-1.0, -1.0, -0.3, 0.0, 1.0, 1.0])
+    gradient = jax.grad(lambda x: jnp.sum(layers.clip_to_unit(x)))(x)
+    assert gradient.tolist() == [0.0, 1.0, 1.0, 1.0, 1.0, 0.0]
+
+
+def test_elu_plus_one_is_exactly_zero_far_below_and_never_negative():
+    assert layers.elu_plus_one(jnp.float32(-18.0)) == 0.0
+    assert math.exp(-18.0) > 0  # what the shortcut exp(x) would give
+    x = jnp.linspace(-40.0, 5.0, 1001)
+    out = np.asarray(layers.elu_plus_one(x), np.float64)
+    expected = np.where(x > 0, x + 1.0, np.exp(np.minimum(x, 0.0).astype(np.float64)))
+    assert out.min() >= 0.0
+    assert_close(out, expected, 1e-6)
+    assert jax.grad(layers.elu_plus_one)(0.5) == 1.0
+
+
+def test_xavier_normal_has_the_published_spread_and_is_not_truncated():
+    draw = np.asarray(layers.xavier_normal(jax.random.key(0), (5, 5, 40, 60)), np.float64)
+    expected = math.sqrt(2 / (25 * (40 + 60)))
+    error = 1 / math.sqrt(2 * draw.size)  # relative standard error of a standard deviation
+    assert draw.std() == pytest.approx(expected, rel=5 * error)
+    assert abs(draw.mean()) < 5 * expected / math.sqrt(draw.size)
+    # Beyond two deviations lie 4.55 % of a normal and nothing of JAX's truncated one.
+    beyond = np.mean(np.abs(draw) > 2 * expected)
+    assert beyond == pytest.approx(0.0455, abs=0.004)
+
+
+def test_linear_starts_within_one_over_the_root_of_its_inputs():
+    linear = layers.Linear(100, 200, rngs=nnx.Rngs(0))
+    for values in (linear.weight[...], linear.bias[...]):
+        assert 0.09 < np.abs(values).max() <= 0.1
+        assert abs(np.mean(values)) < 0.02
+    x = np.random.default_rng(0).normal(size=(2, 3, 100))
+    expected = x @ np.float64(linear.weight[...]) + np.float64(linear.bias[...])
+    assert_close(linear(jnp.float32(x)), expected, 1e-6)
+
+
+def test_without_a_mesh_a_function_runs_as_it_is():
+    assert layers.on_each_device(math.sqrt, ()) is math.sqrt
+
+
+@pytest.mark.parametrize("kind", behavior.SHIFTERS)
+def test_shifters_move_by_less_than_one_and_each_frame_by_its_own_pupil(kind):
+    shifter = behavior.SHIFTERS[kind](rngs=nnx.Rngs(0))
+    pupil = jnp.float32(np.random.default_rng(0).normal(size=(2, 3, 2)) * 4)
+    shift = shifter(pupil)
+    assert shift.shape == (2, 3, 2) and np.abs(shift).max() <= 1.0
+    moved = shifter(pupil.at[1, 2].add(1.0)) != shift
+    assert np.argwhere(np.any(moved, axis=-1)).tolist() == [[1, 2]]
+    assert np.isfinite(shifter.regularizer())
+
+
+def test_smoothness_penalties_rank_smooth_below_rough():
+    y, x = np.mgrid[-3:4, -3:4]
+    smooth = np.exp(-(x**2 + y**2) / 8.0)[..., None, None]
+    rough = smooth * (-1.0) ** (x + y)[..., None, None]
+    for penalty in regularizers.SPATIAL.values():
+        assert penalty(jnp.float32(smooth)) < 0.2 * penalty(jnp.float32(rough))
+    norm = regularizers.laplace_l2_norm
+    assert norm(jnp.float32(7 * smooth)) == pytest.approx(float(norm(jnp.float32(smooth))))
+
+
+def test_smoothness_of_a_single_weight_is_known():
+    kernel = jnp.zeros((5, 5, 1, 1)).at[2, 2].set(3.0)
+    # The Laplacian of one weight is itself: squares 16 + 4 * 1, over 25 places.
+    assert regularizers.laplace_l2(kernel) == pytest.approx(0.5 * 9 * 20 / 25)
+    assert regularizers.laplace_l2_norm(kernel) == pytest.approx(20.0)
+    course = jnp.zeros((5, 1, 1)).at[2].set(3.0)
+    assert regularizers.temporal_l2_norm(course) == pytest.approx(18.0)

@@ -1,0 +1,262 @@
+"""Names become objects; what nobody knows is refused with the nearest; a run folder is enough."""
+
+import functools
+import importlib.util
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sensojax import build, conversion, losses
+from sensojax.errors import UserError
+from sensojax.models import cores
+from sensojax.models.encoder import assemble, separate
+from sensojax.training import checkpoints, folder, schedules, step
+from sensojax.types import Neurons
+from tests import handmade
+from tests.goldens import REPOSITORY
+from tests.models import made_up
+from tests.models.made_up import leaves
+
+POSITIONS = {"ada": 5, "bob": 3}
+
+
+def tiny_config() -> dict:
+    """The tiny preset, as a plain dictionary."""
+    path = REPOSITORY / "configs" / "dynamic.py"
+    spec = importlib.util.spec_from_file_location("dynamic", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config("tiny").to_dict()
+
+
+def neurons() -> dict[str, Neurons]:
+    rng = np.random.default_rng(0)
+    return {m: Neurons(np.arange(n), rng.normal(size=(n, 3))) for m, n in POSITIONS.items()}
+
+
+def changed(section: str, **settings) -> dict:
+    """The tiny config with settings of one section replaced or added."""
+    config = tiny_config()
+    return config | {section: config[section] | settings}
+
+
+def build_part(section: str, config: dict):
+    """Builds the object that a section names, as an experiment does."""
+    if section in ("loss", "optimizer", "schedule"):
+        return getattr(build, section)(config[section])
+    return abstract_encoder(config)
+
+
+def abstract_encoder(config: dict):
+    """The encoder of a config with shapes for arrays, which takes no time to make."""
+    return jax.eval_shape(functools.partial(build.new_encoder, config, neurons(), 2))
+
+
+@pytest.mark.parametrize(
+    ("section", "misspelt", "meant"),
+    [
+        ("core", "factorised3d", "factorized3d"),
+        ("readout", "gausian2d", "gaussian2d"),
+        ("shifter", "mpl", "mlp"),
+        ("loss", "poison", "poisson"),
+        ("optimizer", "admw", "adamw"),
+        ("schedule", "plateu", "plateau"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(section, misspelt, meant):
+    with pytest.raises(UserError, match=rf"{section}\.name '{misspelt}'.*did you mean '{meant}'"):
+        build_part(section, changed(section, name=misspelt))
+
+
+@pytest.mark.parametrize(
+    ("section", "misspelt", "meant"),
+    [
+        ("core", "chanels", "channels"),
+        ("readout", "init_sigmas", "init_sigma"),
+        ("shifter", "hiden", "hidden"),
+        ("loss", "epsilom", "epsilon"),
+        ("optimizer", "weight_decays", "weight_decay"),
+        ("schedule", "peek_rate", "peak_rate"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_with_the_nearest(section, misspelt, meant):
+    with pytest.raises(UserError, match=f"{section}.{misspelt}.*did you mean '{meant}'"):
+        build_part(section, changed(section, **{misspelt: 1}))
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("core", "input_channels"),
+        ("core", "rngs"),
+        ("readout", "position_um"),
+        ("loss", "predicted"),
+        ("loss", "reduction"),
+    ],
+)
+def test_what_the_program_supplies_is_no_setting(section, key):
+    with pytest.raises(UserError, match=f"{section}.{key}, which"):
+        build_part(section, changed(section, **{key: 1}))
+
+
+def test_every_file_in_a_folder_of_components_is_one():
+    files = {path.stem for path in (REPOSITORY / "sensojax/models/cores").glob("[!_]*.py")}
+    assert set(build.components(cores, "Core")) == files
+
+
+def test_only_losses_and_schedules_can_be_named_as_such():
+    for name in ("dataset_scale", "reductions"):
+        with pytest.raises(UserError, match=r"loss\.name"):
+            build.loss({"name": name})
+    for name in ("decision", "schedule"):
+        with pytest.raises(UserError, match="expected one of cosine, plateau"):
+            build.schedule({"name": name})
+
+
+def test_objects_are_made_with_the_settings_of_their_section():
+    ones = jnp.ones((1, 2, 3))
+    valid = jnp.array([[True, False]])
+    found = build.loss({"name": "poisson", "epsilon": 0.5})(2 * ones, ones, valid)
+    assert found == pytest.approx(losses.poisson(2 * ones, ones, valid, epsilon=0.5).item())
+    made = build.schedule({"name": "plateau", "patience": 2, "initial_rate": 0.25})
+    assert isinstance(made, schedules.Plateau)
+    assert (made.patience, made.rate) == (2, 0.25)
+    config = changed("core", channels=(2, 3)) | {"shifter": {"name": ""}}
+    model = abstract_encoder(config)
+    assert model.core.channels == (2, 3) and not model.shifters
+    assert {mouse: r.num_neurons for mouse, r in model.readouts.items()} == POSITIONS
+
+
+@pytest.mark.parametrize(
+    ("inputs", "channels"),
+    [
+        (dict(behavior=False, pupil=False), 1),
+        (dict(behavior=True, pupil=False), 3),
+        (dict(behavior=True, pupil=True), 5),
+    ],
+)
+def test_the_core_takes_as_many_channels_as_preparation_makes(inputs, channels):
+    config = changed("inputs", **inputs)
+    model = abstract_encoder(config)
+    assert model.core.layers[0].spatial.shape[2] == channels
+
+
+# --- stores ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stores_folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("stores")
+    conversion.write(made, handmade.recording())
+    return made
+
+
+def data(where, mice=()):
+    return dict(recordings="sensorium2023", folder=str(where), mice=mice)
+
+
+def test_stores_are_those_of_the_folder_or_those_asked_for(stores_folder):
+    mouse = handmade.recording().mouse
+    assert list(build.stores(data(stores_folder), {})) == [mouse]
+    assert build.stores(data(stores_folder, (mouse,)), {})[mouse].mouse == mouse
+
+
+def test_a_mouse_without_a_store_is_refused_with_the_nearest(stores_folder):
+    mouse = handmade.recording().mouse
+    with pytest.raises(UserError, match=f"no store of mouse.*did you mean '{mouse}'"):
+        build.stores(data(stores_folder, (mouse[:-1],)), {})
+
+
+def test_a_folder_without_stores_is_refused_with_the_way_to_make_them(tmp_path):
+    with pytest.raises(UserError, match=r"no stores in.*scripts/convert\.py"):
+        build.stores(data(tmp_path), {})
+
+
+def test_the_protocol_is_strict_for_the_train_tier_alone():
+    assert build.protocol({"tiers": ["train"]}) == "strict"
+    assert build.protocol({"tiers": ("train", "oracle")}) == "competition"
+
+
+# --- load_encoder ---------------------------------------------------------------------------------
+
+
+class Run:
+    """A run folder as training leaves it, made without training: best and newest weights differ."""
+
+    def __init__(self, workdir):
+        self.workdir, config = workdir, tiny_config()
+        means = {mouse: np.ones(count) for mouse, count in POSITIONS.items()}
+        self.graph, _ = separate(abstract_encoder(config))
+
+        @jax.jit
+        def initial_state():
+            model = build.new_encoder(config, neurons(), 2, means)
+            return step.initial_state(model, build.optimizer(config["optimizer"]))[1]
+
+        state = initial_state()
+        self.best = state.weights
+        params = jax.tree.map(lambda x: x + 0.01, state.weights.params)
+        self.newest = state.weights.replace(params=params)
+        about = dict(
+            config=folder.plain(config),
+            mice={m: dict(neurons=n, fingerprint="f" * 64) for m, n in POSITIONS.items()},
+            behavior_columns=2,
+            step=7,
+        )
+        with checkpoints.Checkpoints(workdir) as saved:
+            saved.save(7, state.replace(step=jnp.int32(7), weights=self.newest), about)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return Run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.mark.parametrize("which", ["best", "newest"])
+def test_a_run_folder_alone_gives_back_the_model(finished, which):
+    graph, weights, about = build.load_encoder(finished.workdir, which)
+    expected = leaves(getattr(finished, which))
+    found = leaves(weights)
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert about["step"] == 7 and about["config"] == json.loads(json.dumps(tiny_config()))
+    model = assemble(graph, weights)
+    assert model.mice == tuple(POSITIONS)
+    # Real positions, not the stand-ins that the model was rebuilt with.
+    original = assemble(finished.graph, getattr(finished, which))
+    for mouse in POSITIONS:
+        cortex = model.readouts[mouse].network.cortex[...]
+        assert np.array_equal(cortex, original.readouts[mouse].network.cortex[...])
+
+
+def test_the_loaded_model_predicts_what_the_saved_one_did(finished):
+    graph, weights, _ = build.load_encoder(finished.workdir, "newest")
+    batches = {mouse: made_up.batch(0, n, size=1) for mouse, n in POSITIONS.items()}
+
+    def predict(graph):
+        return jax.jit(lambda weights, batches: assemble(graph, weights)(batches))
+
+    found = predict(graph)(weights, batches)
+    expected = predict(finished.graph)(finished.newest, batches)
+    assert all(np.array_equal(found[mouse], expected[mouse]) for mouse in POSITIONS)
+    assert separate(assemble(graph, weights))[0] == graph
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no checkpoints in .*check --workdir"):
+        build.load_encoder(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_run_without_a_finished_checkpoint_is_refused(tmp_path):
+    (tmp_path / checkpoints.FOLDER).mkdir()
+    with pytest.raises(UserError, match="no finished checkpoint"):
+        build.load_encoder(tmp_path)
+
+
+def test_weights_of_another_name_are_refused_with_the_nearest(finished):
+    with pytest.raises(UserError, match="did you mean 'newest'"):
+        build.load_encoder(finished.workdir, "newst")

@@ -1,0 +1,241 @@
+"""Every config: a page of plain, locked, typed values, each of which something reads.
+
+Files and presets are found by listing the folder of configs, where each file has `PRESETS` and
+`get_config(preset)`. Models are built abstractly, so even the published sizes cost nothing.
+"""
+
+import dataclasses
+import importlib.util
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from sensojax import build
+from sensojax.errors import UserError
+from sensojax.models.encoder import separate
+from sensojax.pipeline.transforms import Statistics
+from sensojax.recordings import simulated
+from sensojax.training import step
+from sensojax.types import Batch, Neurons
+from tests.goldens import REPOSITORY
+
+PATHS = sorted((REPOSITORY / "configs").glob("*.py"))
+# Sections whose keys our code reads one by one; the others are the arguments of what they name.
+READ_HERE = ("data", "inputs", "train", "evaluation")
+FIVE_MICE = (7863, 7908, 8202, 7939, 8122)  # neurons of the newer mice of Sensorium 2023
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MODULES = {path.stem: load(path) for path in PATHS}
+CASES = [(name, preset) for name, module in MODULES.items() for preset in module.PRESETS]
+every_preset = pytest.mark.parametrize(("name", "preset"), CASES)
+
+
+def config_of(name, preset):
+    return MODULES[name].get_config(preset)
+
+
+def values(config, prefix=""):
+    """Every value by its dotted name; a tuple is a value."""
+    for key, value in config.items():
+        if hasattr(value, "items"):
+            yield from values(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def neurons(count):
+    return Neurons(np.arange(count), np.random.default_rng(0).normal(size=(count, 3)))
+
+
+def abstract_weights(config, counts):
+    """The arrays of a config's encoder as shapes."""
+    mice = {f"mouse{i}": neurons(count) for i, count in enumerate(counts)}
+
+    def made():
+        return separate(build.new_encoder(config, mice, behavior_columns=2))[1]
+
+    return jax.eval_shape(made)
+
+
+def size(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def test_there_are_configs():
+    assert "dynamic" in MODULES
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_page_names_its_presets_and_refuses_others_with_the_nearest(name):
+    module = MODULES[name]
+    for preset in module.PRESETS:
+        assert preset in module.__doc__
+    with pytest.raises(UserError, match=f"did you mean '{module.PRESETS[0]}'"):
+        module.get_config(module.PRESETS[0][:-1])
+
+
+def test_the_default_preset_needs_no_recordings():
+    config = MODULES["dynamic"].get_config()
+    assert config.data.recordings == "simulated" and config.simulation.mice > 0
+
+
+@every_preset
+def test_every_value_has_a_type(name, preset):
+    for key, value in values(config_of(name, preset)):
+        parts = value if isinstance(value, tuple) else (value,)
+        for part in parts:
+            assert isinstance(part, (bool, int, float, str)), f"{key} is {value!r}"
+
+
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # in ml_collections
+@every_preset
+def test_every_value_can_be_given_on_the_command_line_and_no_other(name, preset, monkeypatch):
+    config = config_of(name, preset)
+    page = f"--config={REPOSITORY / 'configs' / name}.py:{preset}"
+
+    def parsed(*overrides):
+        known = flags.FlagValues()
+        holder = config_flags.DEFINE_config_file("config", lock_config=True, flag_values=known)
+        arguments = ["main", page, *overrides]
+        monkeypatch.setattr(sys, "argv", arguments)
+        known(arguments)
+        return holder.value
+
+    given = [f"--config.{key}={value}" for key, value in values(config)]
+    assert dict(values(parsed(*given))) == dict(values(config))
+    with pytest.raises(AttributeError, match="batch_size"):
+        parsed("--config.data.batchsize=1")
+    locked = parsed()
+    for section in config:
+        with pytest.raises((AttributeError, KeyError)):
+            setattr(locked, section + "x", 1)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_presets_have_the_same_settings(name):
+    first, *others = (config_of(name, preset) for preset in MODULES[name].PRESETS)
+    for other in others:
+        assert set(other) == set(first)
+        for section in (*READ_HERE, "encoder", "shifter"):
+            assert set(other[section]) == set(first[section]), section
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_setting_is_read_by_someone(name):
+    source = "".join(p.read_text() for p in sorted((REPOSITORY / "sensojax").glob("*.py")))
+    config = config_of(name, MODULES[name].PRESETS[0])
+    for section in config:
+        assert f'["{section}"]' in source, section
+    for section in READ_HERE:
+        for key in config[section]:
+            assert f'["{key}"]' in source, f"{section}.{key} is read by nobody"
+
+
+@every_preset
+def test_what_a_preset_names_can_be_built_from_its_other_settings(name, preset):
+    config = config_of(name, preset).to_dict()
+    fields = {field.name for field in dataclasses.fields(simulated.Settings)}
+    assert set(config["simulation"]) <= fields
+    simulated.Settings(**config["simulation"])
+    schedule = build.schedule(config["schedule"])
+    assert schedule.rate_at(0) > 0
+    assert schedule.total_steps(10) > 0
+    ones = jnp.ones((1, 2, 3))
+    assert np.isfinite(build.loss(config["loss"])(ones, ones, jnp.ones((1, 2), bool)))
+
+
+@every_preset
+def test_a_whole_training_step_fits_together(name, preset):
+    """Encoder, optimizer, loss and preparation of a preset, traced on shapes alone."""
+    config = config_of(name, preset).to_dict()
+    height, width = config["simulation"].get("height", 36), config["simulation"].get("width", 64)
+    data, mice = config["data"], {"a": neurons(3)}
+    model = jax.eval_shape(lambda: build.new_encoder(config, mice, 2))
+    optimizer = build.optimizer(config["optimizer"])
+    graph, _ = separate(model)
+    state = jax.eval_shape(
+        lambda: step.initial_state(build.new_encoder(config, mice, 2), optimizer)[1]
+    )
+    frames, clips = data["window_frames"], data["batch_size"]
+    assert model.core.lost_frames < frames
+    assert model.core.lost_frames <= config["evaluation"]["skip_frames"] or preset != "sensorium"
+
+    def batch(count):
+        shape = jax.ShapeDtypeStruct
+        return Batch(
+            video=shape((clips, frames, height, width), jnp.uint8),
+            responses=shape((clips, frames, count), jnp.float32),
+            behavior=shape((clips, frames, 2), jnp.float32),
+            pupil_center=shape((clips, frames, 2), jnp.float32),
+            valid=shape((clips, frames), bool),
+            start=shape((clips,), jnp.int32),
+        )
+
+    def statistics(count):
+        one = jax.ShapeDtypeStruct((1, 2), jnp.float32)
+        pixels = jax.ShapeDtypeStruct((1, 1, 1), jnp.float32)
+        responses = jax.ShapeDtypeStruct((1, count), jnp.float32)
+        return Statistics(pixels, pixels, responses, one, one, one, data["normalization"])
+
+    take_step = step.make_train_step(
+        graph,
+        optimizer,
+        build.loss(config["loss"]),
+        build.prepare(config["inputs"]),
+        num_files={"a": 10},
+        seed=config["seed"],
+    )
+    batches = {mouse: batch(len(each)) for mouse, each in mice.items()}
+    known = {mouse: statistics(len(each)) for mouse, each in mice.items()}
+    after, measured = jax.eval_shape(take_step, state, batches, known, 0.1)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    assert measured["loss"].shape == ()
+    assert {"a", "readout", "shifter"} < set(measured["parts"])
+
+
+def test_the_published_baseline_has_the_published_number_of_parameters():
+    config = config_of("dynamic", "sensorium").to_dict()
+    params = abstract_weights(config, FIVE_MICE).params
+    assert size(params["core"]) == 382_176
+    for mouse, count in enumerate(FIVE_MICE):
+        assert size(params["readouts"][f"mouse{mouse}"]) == (4 + 128 + 1) * count + 152
+        assert size(params["shifters"][f"mouse{mouse}"]) == 57
+    assert size(params) == 5_707_743
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--config=configs/dynamic.py:tiny", "--config.data.batchsize=4"), "batch_size"),
+        (("--config=configs/dynamic.py:tinny",), "did you mean 'tiny'"),
+        (("--config=configs/dynamc.py",), "no readable config"),
+        (("--config=configs/dynamic.py:tiny", "--config.seed=one"), "config.seed=one"),
+    ],
+)
+def test_a_misspelt_command_line_ends_in_one_sentence(tmp_path, arguments, sentence):
+    done = subprocess.run(
+        [sys.executable, "-m", "sensojax.main", *arguments, f"--workdir={tmp_path / 'run'}"],
+        cwd=REPOSITORY,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert sentence in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
