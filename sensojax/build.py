@@ -127,6 +127,14 @@ def stores(data: Mapping, simulation: Mapping) -> dict[str, trial_store.TrialSto
     return {mouse: trial_store.TrialStore.open(folder / mouse) for mouse in wanted}
 
 
+def described(opened: Mapping[str, trial_store.TrialStore]) -> dict[str, dict]:
+    """What a checkpoint says of the mice it was trained on."""
+    return {
+        mouse: dict(neurons=len(store.neurons), fingerprint=store.fingerprint)
+        for mouse, store in opened.items()
+    }
+
+
 def _simulated_stores(folder, simulation):
     """Writes simulated recordings and converts them, unless both are there already."""
     recordings = simulated.write(folder / "recordings", simulated.Settings(**simulation))

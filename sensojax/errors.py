@@ -11,6 +11,8 @@ import functools
 import sys
 from collections.abc import Callable, Iterable
 
+from absl import flags
+
 
 class UserError(Exception):
     """Something the user can put right; the message is the sentence to show."""
@@ -36,6 +38,19 @@ def is_full_disk(error: BaseException) -> bool:
         return True
     words = ("no space left", "disk quota exceeded", "file too large")
     return any(word in str(error).lower() for word in words)
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Reads a command line of absl flags; UserError for what the command does not know."""
+    try:
+        rest = flags.FLAGS(arguments)
+    except flags.Error as error:
+        raise UserError(f"found a wrong argument: {error}") from error
+    if rest[1:]:
+        raise UserError(
+            f"found {' '.join(rest[1:])}, expected only --name=value; --help lists all."
+        )
+    return rest
 
 
 def command_line(main: Callable[..., None]) -> Callable[..., None]:

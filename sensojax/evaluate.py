@@ -8,17 +8,17 @@ folder.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 from absl import app, flags
 
-from sensojax import build
-from sensojax.errors import UserError, command_line
+from sensojax import build, errors
+from sensojax.errors import command_line
 from sensojax.evaluation.results import Score
 from sensojax.models.encoder import assemble
-from sensojax.training import folder, mesh
+from sensojax.training import checkpoints, folder, mesh
 
 WORKDIR = flags.DEFINE_string(
     "workdir", "runs/dynamic", "Run folder of sensojax.main.", allow_override=True
@@ -44,7 +44,7 @@ def evaluate(
         if stores:
             data |= {"folder": stores, "recordings": "stores"}
         opened = build.stores(data, config["simulation"])
-        _check(opened, about)
+        checkpoints.check_mice(about["mice"], build.described(opened))
         statistics = placement.everywhere(build.statistics(data, opened))
         arrays = placement.everywhere(arrays)
         lost_frames = assemble(graph, arrays).core.lost_frames
@@ -56,18 +56,6 @@ def evaluate(
             step = about["best_step"] if weights == "best" else about["step"]
             scores[tier] = evaluator.run(arrays, step=step, seeds=(config["seed"],))
         return scores
-
-
-def _check(opened: Mapping, about: Mapping) -> None:
-    """UserError when a store is not the one that the run was trained on."""
-    for mouse, store in opened.items():
-        trained = about["mice"][mouse]
-        if store.fingerprint != trained["fingerprint"]:
-            raise UserError(
-                f"the store of mouse {mouse} has {len(store.neurons)} neurons and fingerprint "
-                f"{store.fingerprint[:12]}, the run was trained on one with {trained['neurons']} "
-                f"and {trained['fingerprint'][:12]}; give that one with --stores."
-            )
 
 
 @command_line
@@ -83,4 +71,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=command_line(errors.parse_flags))

@@ -6,7 +6,6 @@ out: a trained state, scores, and the files of the run folder.
 """
 
 import math
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,10 +65,7 @@ class Experiment:
         self.validator = self.evaluators[how["validation"]]
         self.about = dict(
             config=folder.plain(config),
-            mice={
-                mouse: dict(neurons=len(store.neurons), fingerprint=store.fingerprint)
-                for mouse, store in self.stores.items()
-            },
+            mice=build.described(self.stores),
             behavior_columns=columns,
             **provenance.circumstances(),
         )
@@ -104,7 +100,7 @@ class Experiment:
         """Goes on from the newest readable checkpoint; returns whether training was finished."""
 
         def like(about):
-            _same_mice(about["mice"], self.about["mice"])
+            checkpoints.check_mice(about["mice"], self.about["mice"])
             return self.state
 
         found = saved.restore_newest(like)
@@ -136,7 +132,7 @@ class Experiment:
         stream = self.batches.iterate(
             start, stop, num_threads=data["read_threads"], prefetch_steps=data["prefetch_steps"]
         )
-        pace = Pace()
+        pace = journal.Pace()
         with to_device(stream, self.placement.batch) as ready:
             for index, batches in ready:
                 rate = self.schedule.learning_rate(index)
@@ -216,41 +212,3 @@ class Experiment:
         model = assemble(self.graph, step.best_weights(self.state))
         pool = self.config["inputs"]["pool"]
         return [build.fields(mouse, model, each, pool) for mouse, each in self.stores.items()]
-
-
-class Pace:
-    """Clips per second and the share of time spent waiting for data, since last asked."""
-
-    def __init__(self):
-        self._clips, self._since, self._waited = 0, time.monotonic(), 0.0
-
-    def count(self, clips: int) -> None:
-        self._clips += clips
-
-    def ask(self, waited_seconds: float) -> dict[str, float]:
-        now = time.monotonic()
-        seconds = max(now - self._since, 1e-9)
-        answer = dict(
-            clips_per_second=self._clips / seconds,
-            wait_fraction=(waited_seconds - self._waited) / seconds,
-        )
-        self._clips, self._since, self._waited = 0, now, waited_seconds
-        return answer
-
-
-def _same_mice(trained: Mapping, present: Mapping) -> None:
-    """UserError unless the stores are those that a checkpoint was trained on."""
-    for mouse in {**trained, **present}:
-        before, now = trained.get(mouse), present.get(mouse)
-        if before != now:
-            raise UserError(
-                f"mouse {mouse}: the checkpoint was trained on {_described(before)}, and this run "
-                f"has {_described(now)}; was the store rebuilt? Use that store again, or another "
-                "--workdir."
-            )
-
-
-def _described(mouse: Mapping | None) -> str:
-    if mouse is None:
-        return "no such mouse"
-    return f"{mouse['neurons']} neurons (store {mouse['fingerprint'][:12]})"

@@ -14,6 +14,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
+from sensojax import errors
 from sensojax.errors import UserError, command_line
 from sensojax.evaluation.results import Score
 from sensojax.experiment import Experiment
@@ -44,20 +45,14 @@ def run(config: Mapping, workdir: str | Path) -> dict[str, Score]:
 def parse_flags(arguments: list[str]) -> list[str]:
     """Reads the command line; UserError for no such config and for settings that it lacks."""
     try:
-        rest = flags.FLAGS(arguments)
+        rest = errors.parse_flags(arguments)
         CONFIG.value.lock()  # a config file that cannot be read is only noticed when it is used
-    except flags.Error as error:
-        raise UserError(f"found a wrong argument: {error}") from error
     except (AttributeError, KeyError) as error:
         cause = error.args[0]  # of a locked config: the name, and a near one when there is one
         said = " ".join(str(cause.args[0] if isinstance(cause, Exception) else cause).split())
         raise UserError(f"found a setting that the config does not have: {said}") from error
     except OSError as error:
         raise UserError(f"found no readable config: {' '.join(str(error).split())}") from error
-    if rest[1:]:
-        raise UserError(
-            f"found {' '.join(rest[1:])}, expected only --name=value; --help lists all."
-        )
     return rest
 
 

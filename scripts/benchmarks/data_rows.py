@@ -71,15 +71,16 @@ def correlation(bench: Bench) -> list[Row]:
     shape = (sizes.tier_trials, sizes.scored_frames, sizes.neurons)
     observed = rng.standard_exponential(shape, dtype=np.float32)
     predicted = observed * np.float32(0.3) + rng.standard_exponential(shape, dtype=np.float32)
-    if bench.peer:
-        _hand_over(bench, predicted, observed)
-    pairs = [[jax.device_put(x[i : i + 1]) for x in (predicted, observed)] for i in range(shape[0])]
-    valid = jnp.ones((1, sizes.scored_frames), bool)
-    sides = [lambda: timed(lambda: _streamed(pairs, valid))]
-    sides.append(lambda: timed(lambda: _joined(predicted, observed)))
-    if bench.peer:
-        sides.append(lambda: bench.peer.ask("correlation"))
     with bench.memory(rows):
+        if bench.peer:
+            _hand_over(bench, predicted, observed)
+        both = (predicted, observed)
+        pairs = [[jax.device_put(x[i : i + 1]) for x in both] for i in range(len(observed))]
+        valid = jnp.ones((1, sizes.scored_frames), bool)
+        sides = [lambda: timed(lambda: _streamed(pairs, valid))]
+        sides.append(lambda: timed(lambda: _joined(predicted, observed)))
+        if bench.peer:
+            sides.append(lambda: bench.peer.ask("correlation"))
         ours, *theirs = in_turn(bench.repeats, *sides)
         for name, seconds in zip(("numpy, joined arrays", PUBLISHED), theirs, strict=False):
             rows.append(row_of("correlation", work, "frames/s", frames, [ours, seconds], name))

@@ -81,7 +81,8 @@ def _caution(result: dict) -> str:
     if load > BUSY:
         said.append(
             f"The machine was busy with other work (load average {load} before the run), so these "
-            "times are not reliable."
+            "times are not reliable; and as the threads of torch wait for each other, other work "
+            "slows the published side more than ours."
         )
     return f"**{' '.join(said)}**" if said else ""
 
@@ -161,5 +162,8 @@ def _machine(machine: dict) -> str:
         lines.append(f"Published code: {theirs}, {machine['peer_threads']} threads, on the CPU.")
     if machine["stand_ins"]:
         names = " and ".join(machine["stand_ins"])
-        lines.append(f"Empty modules stood in for {names}, which it imports and does not use here.")
+        lines.append(
+            f"Empty modules stood in for {names}, which it imports; of them only the seeding "
+            "function of nnfabrik is called, before our weights replace its own."
+        )
     return " ".join(lines)

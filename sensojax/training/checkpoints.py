@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,27 @@ class Checkpoints:
         """Keeps quiet about Orbax's other files when one has failed: their event loop is closed."""
         if "Event loop is closed" not in str(unraisable.exc_value):
             self._show_unraisable(unraisable)
+
+
+def check_mice(trained: Mapping[str, Mapping], present: Mapping[str, Mapping]) -> None:
+    """UserError unless the stores at hand are those that a checkpoint was trained on.
+
+    Both: {mouse: {"neurons": count, "fingerprint": of its store}}.
+    """
+    for mouse in {**trained, **present}:
+        before, now = trained.get(mouse), present.get(mouse)
+        if before != now:
+            raise UserError(
+                f"mouse {mouse}: the checkpoint was trained on {_described(before)}, and now there "
+                f"is {_described(now)}; was the store rebuilt? Use that store again, or another "
+                "--workdir."
+            )
+
+
+def _described(mouse: Mapping | None) -> str:
+    if mouse is None:
+        return "no such mouse"
+    return f"one of {mouse['neurons']} neurons (store {mouse['fingerprint'][:12]})"
 
 
 def _remove_unfinished(folder: Path) -> None:

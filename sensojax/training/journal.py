@@ -148,6 +148,26 @@ class Journal:
         return f"{duration((self.total_steps - step) * (now - started) / (step - first))} left"
 
 
+class Pace:
+    """Clips per second and the share of time spent waiting for data, since last asked."""
+
+    def __init__(self):
+        self._clips, self._since, self._waited = 0, time.monotonic(), 0.0
+
+    def count(self, clips: int) -> None:
+        self._clips += clips
+
+    def ask(self, waited_seconds: float) -> dict[str, float]:
+        now = time.monotonic()
+        seconds = max(now - self._since, 1e-9)
+        answer = dict(
+            clips_per_second=self._clips / seconds,
+            wait_fraction=(waited_seconds - self._waited) / seconds,
+        )
+        self._clips, self._since, self._waited = 0, now, waited_seconds
+        return answer
+
+
 def read(path: Path) -> list[dict]:
     """The lines of a journal; a torn last line is left out.
 

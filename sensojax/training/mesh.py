@@ -6,6 +6,7 @@ The same program runs on one CPU, on several GPUs, or on several hosts after
 `Placement.everywhere` copies weights and statistics to all devices.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ def join_processes() -> None:
 
     By hand: set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID for each process.
     """
+    # Else JAX tells every user of a CPU, through absl, that there is no TPU.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
     by_hand = "JAX_COORDINATOR_ADDRESS" in os.environ
     tasks = os.environ.get("SLURM_NTASKS") or os.environ.get("OMPI_COMM_WORLD_SIZE") or "1"
     if not by_hand and int(tasks) <= 1:

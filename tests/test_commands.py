@@ -1,0 +1,94 @@
+"""The commands of the README, run as a user would type them, on small data."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sensojax.evaluation.results import Score
+from sensojax.store import TrialStore
+from tests.goldens import GOLDEN, REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+# What makes a line of the README small enough for a test, by the file or module it runs.
+SMALLER = {
+    "sensojax.main": [
+        "--config.data.window_frames=60",
+        "--config.data.batch_size=2",
+        "--config.core.channels=(4, 4, 4)",
+        "--config.schedule.epoch_limit=2",
+        "--config.evaluation.batch_size=1",
+    ],
+    "scripts/simulate.py": "--neurons 4 --trials 16 --frames 20 --height 12 --width 16".split(),
+}
+
+
+def readme_lines(start: str) -> list[str]:
+    """The indented lines of the README that begin with these words."""
+    return re.findall(rf"^    ({re.escape(start)}.*)$", README, flags=re.MULTILINE)
+
+
+def typed(line: str, replaced: dict[str, str]) -> subprocess.CompletedProcess:
+    words = shlex.split(line)
+    assert words[0] == "python"
+    program = words[2] if words[1] == "-m" else words[1]
+    words = [replaced.get(word, word) for word in words[1:]] + SMALLER.get(program, [])
+    run = subprocess.run(
+        [sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, f"{line}\n{run.stdout}{run.stderr}"
+    return run
+
+
+@pytest.mark.slow
+def test_readme_lines_convert_train_and_score_the_mini_recording(tmp_path):
+    """The golden mini recording (a zip with two sessions) through the public commands."""
+    stores, run_folder = tmp_path / "stores", tmp_path / "run"
+    replaced = {
+        "RECORDINGS": str(GOLDEN / "mini_sensorium2023_A.zip"),
+        "data/stores": str(stores),
+        "runs/baseline": str(run_folder),
+    }
+    convert, train, score = (
+        readme_lines(f"python {start}")[0]
+        for start in (
+            "scripts/convert.py",
+            "-m sensojax.main --config configs/dynamic.py:sensorium",
+            "-m sensojax.evaluate",
+        )
+    )
+    assert "verified" in typed(convert, replaced).stdout
+    typed(f"{train} --config.data.folder={stores}", replaced)
+    assert (run_folder / "report.html").stat().st_size > 10_000
+    said = typed(score, replaced).stdout
+    assert "official normalization" in said and "strict protocol" in said
+
+    scored = Score.from_json(json.loads((run_folder / "scores" / "oracle.json").read_text()))
+    reported = json.loads((run_folder / "report.json").read_text())["scores"]["oracle"]
+    for mouse, found in scored.mice.items():
+        assert np.allclose(found.correlation, reported["mice"][mouse]["correlation"], atol=1e-6)
+        assert found.num_neurons == len(TrialStore.open(stores / mouse).neurons)
+
+
+@pytest.mark.slow
+def test_readme_line_simulates_mice(tmp_path):
+    (line,) = readme_lines("python scripts/simulate.py")
+    said = typed(line, {"data/mice": str(tmp_path)}).stdout
+    assert "no animal was recorded" in said
+    assert len(list(tmp_path.glob("dynamic*/meta/trials/tiers.npy"))) == 2
+
+
+def test_every_command_of_the_readme_is_run_here_or_by_the_continuous_integration():
+    ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    lines = [line for line in readme_lines("") if line.startswith(("pip", "python"))]
+    assert len(lines) >= 6
+    test_command = next(line for line in lines if "pytest" in line)
+    assert test_command in ci
+    main_job = next(line for line in lines if line.startswith("pip") and "sensojax.main" in line)
+    assert main_job.split("&& ")[1] in ci.replace(":tiny", "").replace("\\\n", "")
+    for line in set(lines) - {test_command, main_job}:
+        assert line.split()[1] in SMALLER or "scripts" in line or "sensojax." in line
