@@ -32,14 +32,12 @@ class Encoder(nnx.Module):
         shifters: Mapping[str, nnx.Module] | None = None,
         *,
         batch_norm: str = "joint",
-        remat: bool = False,
     ):
         check_name(batch_norm, BATCH_NORMS, "encoder.batch_norm")
         self.core = core
         self.readouts = nnx.Dict(readouts)
         self.shifters = nnx.Dict(shifters or {})
         self.batch_norm = batch_norm
-        self.remat = remat
 
     @property
     def mice(self) -> tuple[str, ...]:
@@ -66,35 +64,17 @@ class Encoder(nnx.Module):
     def features(self, videos: Mapping[str, jax.Array], *, train: bool) -> dict[str, jax.Array]:
         """Core features of each mouse's video [batch time height width channel]."""
         if train and self.batch_norm == "per_mouse":
-            return {mouse: self._core_features(video, True) for mouse, video in videos.items()}
+            return {mouse: self.core(video, train=True) for mouse, video in videos.items()}
         if len({video.shape for video in videos.values()}) == 1:
             # Interleaved, so that a batch split over devices stays where it is.
             batch = next(iter(videos.values())).shape[0]
             stacked = jnp.stack(list(videos.values()), axis=1)
-            joined = self._core_features(stacked.reshape(-1, *stacked.shape[2:]), train)
+            joined = self.core(stacked.reshape(-1, *stacked.shape[2:]), train=train)
             parted = joined.reshape(batch, len(videos), *joined.shape[1:])
             return {mouse: parted[:, i] for i, mouse in enumerate(videos)}
         ends = _running_sum(video.shape[0] for video in videos.values())
-        joined = self._core_features(jnp.concatenate(list(videos.values())), train)
+        joined = self.core(jnp.concatenate(list(videos.values())), train=train)
         return dict(zip(videos, jnp.split(joined, ends[:-1]), strict=True))
-
-    def _core_features(self, video: jax.Array, train: bool) -> jax.Array:
-        """The core on one video, updating its running statistics when training."""
-        if not (train and self.remat):
-            return self.core(video, train=train)
-        graph, weights = separate(self.core)
-
-        def run(weights, video):
-            core = assemble(graph, weights)
-            features = core(video, train=True)
-            return features, separate(core)[1].statistics
-
-        keep = jax.checkpoint_policies.save_only_these_names(layers.KEPT)
-        features, statistics = jax.checkpoint(run, policy=keep)(weights, video)
-        state = nnx.state(self.core, nnx.BatchStat)
-        nnx.replace_by_pure_dict(state, statistics)
-        nnx.update(self.core, state)
-        return features
 
     def shift(self, mouse: str, pupil_center: jax.Array, frames: int) -> jax.Array | None:
         """How far the pupil moves the readout in the last `frames` frames: [batch time' 2]."""

@@ -12,11 +12,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 
-# Under rematerialisation (see encoder) only arrays of this name are kept for the backward pass: what
-# is dear to compute again, the results of convolutions.
-KEPT = "kept"
-
-
 class Fixed(nnx.Variable):
     """An array that belongs to a model but is neither trained nor updated (cortical positions)."""
 

@@ -117,7 +117,22 @@ def make_train_step(
         weights = separate(model)[1]
         return state.replace(step=state.step + 1, weights=weights, optimizer=memory), measured
 
-    return jax.jit(step, donate_argnums=0, out_shardings=sharding)
+    return jax.jit(
+        step, donate_argnums=0, out_shardings=sharding, compiler_options=_compiler_options()
+    )
+
+
+def _compiler_options() -> dict[str, str]:
+    """On a CPU, XLA orders work to overlap rather than to save memory; the order that saves memory
+    is as fast here and needs a fifth less (3.7 -> 2.9 GB for the published baseline, 8 clips)."""
+    if jax.default_backend() != "cpu":
+        return {}
+    options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:  # a version of XLA that calls it something else
+        return {}
+    return options
 
 
 def last_frames_loss(

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 
 from sensojax.errors import UserError, check_name
 from sensojax.models import convolution, layers, regularizers
@@ -85,9 +84,9 @@ class Layer(nnx.Module):
         # rounding noise in its place would be made into full steps by Adam, other ones on each
         # number of devices, and the running mean would lag behind them (published code does so).
         idle = train and self.norm is not None
-        x = checkpoint_name(_add(x, self.spatial_bias, idle), layers.KEPT)
+        x = _add(x, self.spatial_bias, idle)
         x = convolution.temporal(x, self.temporal[...], dilation=self.temporal_dilation)
-        x = checkpoint_name(_add(x, self.temporal_bias, idle), layers.KEPT)
+        x = _add(x, self.temporal_bias, idle)
         if self.norm is not None:
             x = self.norm(x, train=train)
         return layers.NONLINEARITIES[self.nonlinearity](x)
