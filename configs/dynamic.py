@@ -4,8 +4,8 @@
 
 Presets, after a colon:
 
-simulated (default)  two simulated mice and a small core; about 3 minutes on 2 CPU cores, ending at
-                     0.6 or more of the exact ceiling on tier oracle.
+simulated (default)  two simulated mice and a small core; 2 to 3 minutes on 2 CPU cores, ending near
+                     0.8 of the exact ceiling on tier oracle.
 sensorium            the published baseline on recorded mice:
                      --config configs/dynamic.py:sensorium --config.data.folder=STORES
                      (stores: python scripts/convert.py RECORDINGS --out STORES). The published code

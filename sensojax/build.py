@@ -136,11 +136,9 @@ def described(opened: Mapping[str, trial_store.TrialStore]) -> dict[str, dict]:
 
 
 def _simulated_stores(folder, simulation):
-    """Writes simulated recordings and converts them, unless both are there already."""
-    recordings = simulated.write(folder / "recordings", simulated.Settings(**simulation))
-    for path in recordings:
-        if not (folder / "stores" / path.name / "store.json").exists():
-            conversion.write(folder / "stores", sensorium2023.read(path))
+    """Writes simulated recordings and converts them; what is there already is only checked."""
+    for path in simulated.write(folder / "recordings", simulated.Settings(**simulation)):
+        conversion.write(folder / "stores", sensorium2023.read(path))
     return folder / "stores"
 
 

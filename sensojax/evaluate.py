@@ -18,7 +18,8 @@ from sensojax import build, errors
 from sensojax.errors import command_line
 from sensojax.evaluation.results import Score
 from sensojax.models.encoder import assemble
-from sensojax.training import checkpoints, folder, mesh
+from sensojax.training import checkpoints, mesh
+from sensojax.writing import write_atomically
 
 WORKDIR = flags.DEFINE_string(
     "workdir", "runs/dynamic", "Run folder of sensojax.main.", allow_override=True
@@ -66,7 +67,7 @@ def main(argv: list[str]) -> None:
     if jax.process_index() == 0:
         for tier, score in scores.items():
             path = Path(WORKDIR.value) / "scores" / f"{tier}.json"
-            folder.write_atomically(path, json.dumps(score.to_json()))
+            write_atomically(path, json.dumps(score.to_json()))
             print(score.describe())
 
 

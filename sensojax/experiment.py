@@ -18,7 +18,8 @@ from sensojax.evaluation.evaluators import Evaluator
 from sensojax.evaluation.results import Fields, Score
 from sensojax.models.encoder import assemble
 from sensojax.pipeline.batches import to_device
-from sensojax.training import checkpoints, folder, journal, mesh, provenance, step
+from sensojax.training import checkpoints, journal, mesh, provenance, step
+from sensojax.writing import plain
 
 
 class Experiment:
@@ -64,7 +65,7 @@ class Experiment:
         self.evaluators = {tier: self.evaluator(tier) for tier in tiers}
         self.validator = self.evaluators[how["validation"]]
         self.about = dict(
-            config=folder.plain(config),
+            config=plain(config),
             mice=build.described(self.stores),
             behavior_columns=columns,
             **provenance.circumstances(),

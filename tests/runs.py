@@ -22,7 +22,7 @@ import numpy as np
 
 from sensojax import main
 from sensojax.training import checkpoints, journal
-from sensojax.training.folder import plain
+from sensojax.writing import plain
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIMULATION = dict(mice=2, neurons=6, trials=24, frames=40, height=12, width=14, seed=0, noise=1.0)

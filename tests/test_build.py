@@ -13,8 +13,9 @@ from sensojax import build, conversion, losses
 from sensojax.errors import UserError
 from sensojax.models import cores
 from sensojax.models.encoder import assemble, separate
-from sensojax.training import checkpoints, folder, schedules, step
+from sensojax.training import checkpoints, schedules, step
 from sensojax.types import Neurons
+from sensojax.writing import plain
 from tests import handmade
 from tests.goldens import REPOSITORY
 from tests.models import made_up
@@ -201,7 +202,7 @@ class Run:
         params = jax.tree.map(lambda x: x + 0.01, state.weights.params)
         self.newest = state.weights.replace(params=params)
         about = dict(
-            config=folder.plain(config),
+            config=plain(config),
             mice={m: dict(neurons=n, fingerprint="f" * 64) for m, n in POSITIONS.items()},
             behavior_columns=2,
             step=7,

@@ -9,8 +9,11 @@ import sys
 import numpy as np
 import pytest
 
+from sensojax import build, main
 from sensojax.evaluation.results import Score
+from sensojax.models.encoder import assemble
 from sensojax.store import TrialStore
+from tests import runs
 from tests.goldens import GOLDEN, REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -23,7 +26,10 @@ SMALLER = {
         "--config.schedule.epoch_limit=2",
         "--config.evaluation.batch_size=1",
     ],
-    "scripts/simulate.py": "--neurons 4 --trials 16 --frames 20 --height 12 --width 16".split(),
+    "scripts/simulate.py": [
+        *("--neurons", "4", "--trials", "16", "--frames", "20"),
+        *("--height", "12", "--width", "16"),
+    ],
 }
 
 
@@ -80,6 +86,25 @@ def test_readme_line_simulates_mice(tmp_path):
     said = typed(line, {"data/mice": str(tmp_path)}).stdout
     assert "no animal was recorded" in said
     assert len(list(tmp_path.glob("dynamic*/meta/trials/tiers.npy"))) == 2
+
+
+@pytest.mark.slow
+def test_default_preset_comes_near_the_ceiling_of_simulated_mice(tmp_path):
+    """What the README's first command promises: 0.6 of the best possible score on tier oracle."""
+    config = runs.preset("simulated")
+    config["data"]["folder"] = str(tmp_path / "data")
+    score = main.run(config, tmp_path / "run")["oracle"]
+    assert score.simulated and score.ceiling < 1
+    assert score.fraction_of_ceiling >= 0.6
+
+    graph, weights, _ = build.load_encoder(tmp_path / "run")
+    encoder = assemble(graph, weights)
+    stores = build.stores(config["data"], config["simulation"])
+    for mouse, store in stores.items():
+        fields = build.fields(mouse, encoder, store, config["inputs"]["pool"])
+        for axis in (0, 1):
+            found = np.corrcoef(fields.learned[:, axis], fields.true[:, axis])[0, 1]
+            assert found > 0.9  # the position network found the retinotopic map
 
 
 def test_every_command_of_the_readme_is_run_here_or_by_the_continuous_integration():

@@ -22,6 +22,7 @@ TABLE = {
     "errors": (0, ""),
     "progress": (0, ""),
     "types": (0, ""),
+    "writing": (0, ""),
     "recordings": (1, "stimuli"),  # the simulated ones show stimuli
     "stimuli": (1, ""),
     "store": (2, ""),

@@ -39,7 +39,7 @@ class Sizes:
     batch: int = 8
     tier_trials: int = 60
     scored_frames: int = 250
-    loader_steps: int = 20
+    loader_steps: int = 100
     core: Mapping = field(default_factory=dict)  # what differs from the published one
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sensojax.errors import UserError
 from sensojax.evaluation import curves, figures, maps, page
-from sensojax.evaluation.results import Fields, Score, Traces, plain
+from sensojax.evaluation.results import Fields, Score, Traces
+from sensojax.writing import plain
 
 FORMAT = 1  # of report.json
 PICTURES = ("learning_curves", "correlations", "traces", "cortex", "receptive_fields")

@@ -16,6 +16,7 @@ import numpy as np
 
 from sensojax import metrics
 from sensojax.errors import UserError, nearest
+from sensojax.writing import plain
 
 NORMALIZATIONS = ("official", "per_neuron")
 PROTOCOLS = ("strict", "competition")
@@ -243,19 +244,6 @@ def short_name(mouse: str) -> str:
     """`29515-10-12` of a published folder name `dynamic29515-10-12-Video-...`, else the name."""
     found = re.fullmatch(r"(?:dynamic|static)(\d+-\d+-\d+).*", mouse)
     return found.group(1) if found else mouse
-
-
-def plain(value):
-    """The same in what JSON knows: dict, list, str, int, float, bool, None."""
-    if hasattr(value, "items"):  # dict, ConfigDict
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy and JAX arrays and scalars
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _mouse_from_json(found: Mapping) -> MouseScore:

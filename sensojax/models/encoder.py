@@ -6,7 +6,8 @@ batch (the core loses the first ones).
 
 All mice pass the core together, so batch norm sees all of them (`batch_norm="joint"`). The
 published systems pass one mouse after another, each normalised by itself, the last one leaving most
-of the running statistics; `batch_norm="per_mouse"` does exactly that (baselines 3, 7).
+of the running statistics; `batch_norm="per_mouse"` does exactly that (baselines 3, 7), in the order
+of the mice's names, which is the order in which jit hands over a dictionary.
 """
 
 from collections.abc import Mapping

@@ -27,6 +27,8 @@ SILENT_FRACTION = 0.01
 class Statistics:
     """One mouse's statistics on the device, float32; under `official` one entry per frame.
 
+    There, the last frame is repeated as often again, for windows that pass the end of a trial.
+
     video_*: [time height width] or [1 1 1]; response_multiplier: [time neuron] or [1 neuron];
     behavior_std: [time 2] or [1 2]; pupil_*: likewise. time counts from the trial's first frame.
     """
@@ -74,7 +76,11 @@ class Statistics:
 
 
 def _device(x) -> jax.Array:
-    return jnp.asarray(np.asarray(x, dtype=np.float32))
+    """float32 on the device, its last frame repeated once over so that windows may pass the end."""
+    x = np.asarray(x, dtype=np.float32)
+    if len(x) > 1:
+        x = np.concatenate([x, np.broadcast_to(x[-1:], x.shape)])
+    return jnp.asarray(x)
 
 
 def response_threshold(std: np.ndarray) -> float:
@@ -106,11 +112,13 @@ def _at(statistic: jax.Array, start: jax.Array, length: int) -> jax.Array:
     """
     if len(statistic) == 1:
         return statistic[None]
-    # Without the padding, a slice past the end would silently be moved to earlier frames.
-    reach = ((0, length),) + ((0, 0),) * (statistic.ndim - 1)
-    padded = jnp.pad(statistic, reach, mode="edge")
+    frames = len(statistic) // 2  # as `_device` made it
+    if length > frames:
+        reach = ((0, length - frames),) + ((0, 0),) * (statistic.ndim - 1)
+        statistic = jnp.pad(statistic, reach, mode="edge")
+    # A slice past the end would silently be moved to earlier frames, hence the repeated last frame.
     # Slices rather than a gather of single frames: 5 times faster for the video on a CPU.
-    return jax.vmap(lambda first: jax.lax.dynamic_slice_in_dim(padded, first, length))(start)
+    return jax.vmap(lambda first: jax.lax.dynamic_slice_in_dim(statistic, first, length))(start)
 
 
 def _divide(x: jax.Array, std: jax.Array) -> jax.Array:

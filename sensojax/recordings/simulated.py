@@ -22,6 +22,7 @@ from sensojax.errors import UserError
 from sensojax.progress import track
 from sensojax.recordings.simulation import session
 from sensojax.recordings.simulation.settings import REALISTIC_NOISE, Settings
+from sensojax.writing import write_atomically
 
 __all__ = ["REALISTIC_NOISE", "Settings", "name", "write"]
 
@@ -60,7 +61,7 @@ def _write_session(path: Path, mouse: session.Mouse, what: str, workers: int) ->
     partial = path.with_name(path.name + ".partial")
     if (partial / TRUTH_FILE).exists():
         _check_same(partial, mouse.settings)
-    session.write_text(partial / TRUTH_FILE, _description(mouse))
+    write_atomically(partial / TRUTH_FILE, _description(mouse))
     session.write_meta(partial, mouse)
     todo = [
         index

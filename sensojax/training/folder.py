@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sensojax.errors import UserError
 from sensojax.training import checkpoints
+from sensojax.writing import plain, write_atomically
 
 CONFIG, LOCK, REPORT = "config.json", "run.lock", "report.json"
 # Settings that change how a run is carried out, but not what comes out.
@@ -27,11 +28,6 @@ MAY_CHANGE = (
     "evaluation.tiers",
     "evaluation.batch_size",
 )
-
-
-def plain(config: Mapping) -> dict:
-    """A config as JSON holds it: tuples are lists."""
-    return json.loads(json.dumps(dict(config)))
 
 
 @contextlib.contextmanager
@@ -48,17 +44,6 @@ def claimed(workdir: str | Path, config: Mapping, *, writes: bool = True) -> Ite
     with _locked(Path(workdir)):
         write_atomically(path, json.dumps(plain(config), indent=2))
         yield
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a small file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _refuse_another(path: Path, config: Mapping) -> None:

@@ -10,7 +10,6 @@ not know are written as "NaN", "Infinity", "-Infinity", which `float` reads.
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from sensojax.errors import UserError
 from sensojax.training import provenance
+from sensojax.writing import plain, write_atomically
 
 NAME = "journal.jsonl"
 
@@ -210,19 +210,6 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def plain(value):
-    """The same in what JSON knows: dict, list, str, int, float, bool, None."""
-    if hasattr(value, "items"):  # dict, ConfigDict
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy and JAX arrays and scalars
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
 def _encode(line: Mapping) -> str:
     return json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -242,12 +229,7 @@ def _kept(lines: list[dict], step: int) -> list[dict]:
 
 
 def _write_whole(path: Path, lines: list[dict]) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(_encode(line) for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_atomically(path, "".join(_encode(line) for line in lines))
 
 
 def _tensorboard(folder: Path, step: int):

@@ -7,7 +7,8 @@ import pytest
 
 from sensojax import metrics
 from sensojax.errors import UserError
-from sensojax.evaluation.results import NAN_RULES, MouseScore, Score, plain, short_name
+from sensojax.evaluation.results import NAN_RULES, MouseScore, Score, short_name
+from sensojax.writing import plain
 from tests.evaluation import made_up
 
 

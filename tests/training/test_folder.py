@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from sensojax import writing
 from sensojax.errors import UserError
 from sensojax.training import folder
 
@@ -24,7 +25,7 @@ def claim(workdir, config, **how):
 
 def test_new_folder_says_whose_it_is(tmp_path):
     claim(tmp_path / "deep" / "run", CONFIG)
-    assert json.loads((tmp_path / "deep/run/config.json").read_text()) == folder.plain(CONFIG)
+    assert json.loads((tmp_path / "deep/run/config.json").read_text()) == writing.plain(CONFIG)
 
 
 def test_same_config_continues(tmp_path):
@@ -96,8 +97,8 @@ def test_process_that_does_not_lead_writes_nothing(tmp_path):
 
 def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "file.json"
-    folder.write_atomically(path, "old")
+    writing.write_atomically(path, "old")
     with pytest.raises(UnicodeEncodeError):
-        folder.write_atomically(path, "new \ud800")
+        writing.write_atomically(path, "new \ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

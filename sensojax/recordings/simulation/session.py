@@ -19,6 +19,7 @@ from sensojax.recordings.simulation.settings import Settings
 from sensojax.recordings.simulation.statistics import summaries
 from sensojax.stimuli import synthesis
 from sensojax.types import MODALITIES
+from sensojax.writing import write_atomically
 
 BLOCK_BYTES = 48e6  # of trials held at once while their statistics are computed
 # What the random generators of a mouse are for; the numbers are part of the seeds.
@@ -125,7 +126,7 @@ def write_trial(folder: Path, mouse: Mouse, clip: np.ndarray, index: int) -> Non
 def write_meta(folder: Path, mouse: Mouse) -> None:
     """Neuron and trial tables, and the truth that does not change from trial to trial."""
     plan, people, trials = mouse.schedule, mouse.neurons, mouse.settings.trials
-    write_text(folder / "config.json", json.dumps({"links": {}}))
+    write_atomically(folder / "config.json", json.dumps({"links": {}}))
     tables = {
         "meta/neurons/unit_ids": people.unit_ids,
         "meta/neurons/cell_motor_coordinates": people.position_um,
@@ -204,12 +205,4 @@ def save(path: Path, array: np.ndarray) -> None:
     unfinished = path.with_name(path.name + ".tmp")
     with open(unfinished, "wb") as file:
         np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
-    os.replace(unfinished, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file that is either complete or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(text)
     os.replace(unfinished, path)
