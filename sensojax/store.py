@@ -185,6 +185,16 @@ class TrialStore:
             "pupil_center": self._pupil_center[row, window],
         }
 
+    def empty(self, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """Arrays for so many frames, [..., of one frame] by the names of `read`, not filled."""
+        frame = {
+            "video": ((self.height, self.width), self.video_dtype),
+            "responses": ((len(self.neurons),), np.float32),
+            "behavior": (self._behavior.shape[2:], np.float32),
+            "pupil_center": (self._pupil_center.shape[2:], np.float32),
+        }
+        return {name: np.empty((*shape, *of), dtype) for name, (of, dtype) in frame.items()}
+
     def read_into(
         self, row: int, start: int, stop: int, arrays: Mapping[str, np.ndarray]
     ) -> Callable[[], None]:

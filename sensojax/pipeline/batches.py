@@ -26,7 +26,6 @@ from sensojax.pipeline.windows import Window
 from sensojax.types import Batch
 
 REMAINDERS = ("wrap", "short")
-FIELDS = ("video", "responses", "behavior", "pupil_center")
 
 
 def read_batch(
@@ -38,26 +37,26 @@ def read_batch(
     and frames of the batch. Frames past the usable ones, and examples past the last window, are
     zeros and not valid.
     """
-    arrays: dict[str, np.ndarray] = {}
+    arrays = store.empty(shape)
     valid = np.zeros(shape, dtype=bool)
     start = np.zeros(shape[0], dtype=np.int32)
+    under_way = []
     for i, window in enumerate(samples):
         frames = int(num_frames[window.row])
-        stop = min(window.start + window.length, frames)
-        if stop > window.start:
-            recorded = store.read(window.row, window.start, stop)
-            arrays = arrays or _zeros(recorded, shape)
-            for name, array in arrays.items():
-                array[i, : stop - window.start] = recorded[name]
+        stop = max(min(window.start + window.length, frames), window.start)
+        count = stop - window.start
+        for array in arrays.values():
+            array[i, count:] = 0
+        if count:
+            places = {name: array[i, :count] for name, array in arrays.items()}
+            under_way.append(store.read_into(window.row, window.start, stop, places))
         valid[i] = windows.valid_frames(window, frames, skip_frames)
         start[i] = window.start
-    # A process without a share of the last evaluation batch still needs arrays of its shape.
-    arrays = arrays or _zeros(store.read(int(np.argmax(num_frames)), 0, 1), shape)
+    for array in arrays.values():
+        array[len(samples) :] = 0
+    for wait in under_way:
+        wait()
     return Batch(**arrays, valid=valid, start=start)
-
-
-def _zeros(like: Mapping[str, np.ndarray], shape: tuple) -> dict[str, np.ndarray]:
-    return {name: np.zeros((*shape, *like[name].shape[1:]), like[name].dtype) for name in FIELDS}
 
 
 def own_block(size: int, process_index: int, process_count: int) -> slice:

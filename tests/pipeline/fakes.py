@@ -64,6 +64,10 @@ class MemoryStore:
         self.reads.append((row, start, stop))
         return {k: v[start:stop] for k, v in self.content[row].items()}
 
+    def empty(self, shape):
+        of = self.content[0]
+        return {k: np.full((*shape, *v.shape[1:]), 77, v.dtype) for k, v in of.items()}
+
     def read_into(self, row, start, stop, arrays):
         recorded = self.read(row, start, stop)
 
