@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+FIELDS = ("video", "responses", "behavior", "pupil_center")
+
 
 def smooth(rng, *shape):
     return rng.uniform(1.0, 2.0, size=shape)

@@ -10,6 +10,7 @@ import pytest
 from sensojax.errors import UserError
 from sensojax.pipeline import batches
 from sensojax.pipeline.batches import Batches, to_device, trial_batches
+from tests.pipeline import fakes
 from tests.pipeline.fakes import MemoryStore
 
 SETTINGS = {
@@ -118,7 +119,7 @@ def test_window_equals_the_slice_of_its_trial():
         for mouse, batch in stream[k].items():
             for i, (row, start) in enumerate(zip(rows_of(batch), batch.start, strict=True)):
                 trial = made[mouse].content[row]
-                for name in batches.FIELDS:
+                for name in fakes.FIELDS:
                     found = getattr(batch, name)[i]
                     np.testing.assert_array_equal(found, trial[name][start : start + 6])
                 starts.add(int(start))

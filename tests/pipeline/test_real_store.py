@@ -6,12 +6,13 @@ import pytest
 
 from sensojax import conversion
 from sensojax.errors import UserError
-from sensojax.pipeline import batches, transforms
+from sensojax.pipeline import transforms
 from sensojax.pipeline.batches import Batches, trial_batches
 from sensojax.pipeline.transforms import Statistics
 from sensojax.recordings import sensorium2023
 from sensojax.store import TrialStore
 from tests.goldens import GOLDEN
+from tests.pipeline import fakes
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_two_mice_with_different_neurons_make_one_step(stores):
 def test_per_neuron_normalization_standardizes_the_train_tier(stores):
     for store in stores.values():
         batch, valid = all_trials(store, "train", "per_neuron")
-        shown = {k: np.asarray(getattr(batch, k), np.float64)[valid] for k in batches.FIELDS}
+        shown = {k: np.asarray(getattr(batch, k), np.float64)[valid] for k in fakes.FIELDS}
         shown["video"] = shown["video"].ravel()
         for name in ("video", "pupil_center"):
             np.testing.assert_allclose(shown[name].mean(axis=0), 0, atol=1e-4)
