@@ -11,6 +11,7 @@ from sensojax.pipeline import batches, transforms
 from sensojax.pipeline.transforms import Statistics
 from sensojax.pipeline.windows import Window
 from tests.goldens import assert_close
+from tests.pipeline import fakes
 from tests.pipeline.fakes import MemoryStore
 
 TOLERANCE = 1e-6  # float32 against float64, one division
@@ -63,7 +64,7 @@ def test_window_past_the_statistics_is_padded_not_shifted():
     inside, past = raw(store, [Window(0, 6, 6)]), raw(store, [Window(0, 6, 11)])
     statistics = Statistics.of(store, "official")
     inside, past = (transforms.normalize(b, statistics) for b in (inside, past))
-    for field in batches.FIELDS:
+    for field in fakes.FIELDS:
         np.testing.assert_array_equal(getattr(past, field)[:, :6], getattr(inside, field))
         assert not np.any(getattr(past, field)[:, 6:])
 
@@ -76,7 +77,7 @@ def test_padding_is_zero_and_warm_up_is_shown():
     assert not warm.valid[0, :4].any()
     np.testing.assert_array_equal(transforms.normalize(warm, statistics).video, shown.video)
     nothing = dataclasses.replace(warm, valid=np.zeros_like(warm.valid))
-    for field in batches.FIELDS:
+    for field in fakes.FIELDS:
         assert not np.any(getattr(transforms.normalize(nothing, statistics), field))
 
 
@@ -90,7 +91,7 @@ def test_frames_without_a_spread_come_out_finite(bad):
         raw(store, [Window(1, 2, 10)], "per_neuron"), valid=np.ones((1, 10), bool)
     )
     found = transforms.normalize(batch, Statistics.of(store, "official"))
-    for field in batches.FIELDS:
+    for field in fakes.FIELDS:
         assert np.isfinite(getattr(found, field)).all(), field
     assert not np.any(found.video[:, 6:])
 
