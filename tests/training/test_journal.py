@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 
+from sensojax import writing
 from sensojax.errors import UserError
 from sensojax.training import journal, provenance
 from sensojax.training.journal import Journal
@@ -162,7 +163,7 @@ def test_a_crash_while_repairing_keeps_the_old_journal(tmp_path, monkeypatch):
     def crash(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal.os, "replace", crash)
+    monkeypatch.setattr(writing.os, "replace", crash)
     with pytest.raises(OSError):
         begin(tmp_path, step=1)
     assert (tmp_path / journal.NAME).read_bytes() == before
