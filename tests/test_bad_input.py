@@ -175,7 +175,9 @@ def test_checkpoint_of_other_mice_is_refused_and_kept(data, cache, tmp_path):
     with runs.cached(cache):
         runs.run(tmp_path / "run", data, stored(tmp_path / "stores"))
         before = runs.final(tmp_path / "run")
-        said = r"trained on 6 neurons \(store [0-9a-f]{12}\), and this run has 5 neurons"
+        said = (
+            r"trained on one of 6 neurons \(store [0-9a-f]{12}\), and now there is one of 5 neurons"
+        )
         with pytest.raises(UserError, match=said):
             runs.run(tmp_path / "run", data, stored(tmp_path / "other" / "stores"))
     assert runs.final(tmp_path / "run") == before
