@@ -172,24 +172,15 @@ class TrialStore:
         Raises ValueError for frames outside the trial, UserError when the store is damaged.
         """
         window = self._window(row, start, stop)
-        line = self.lines[row]
-        futures = {  # both under way before we wait for either
-            "video": self._array(f"clips_{line['video']}")[line["clip"], window].read(),
-            "responses": self._array("responses")[row, window].read(),
-        }
-        video, responses = (self._result(future) for future in futures.values())
-        return {
-            "video": video.astype(self.video_dtype, copy=False),
-            "responses": responses.astype(np.float32, copy=False),
-            "behavior": self._behavior[row, window],
-            "pupil_center": self._pupil_center[row, window],
-        }
+        arrays = self.empty((window.stop - window.start,))
+        self.read_into(row, window.start, window.stop, arrays)()
+        return arrays
 
     def empty(self, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
         """Arrays for so many frames, [..., of one frame] by the names of `read`, not filled."""
         frame = {
             "video": ((self.height, self.width), self.video_dtype),
-            "responses": ((len(self.neurons),), np.float32),
+            "responses": (self._array("responses").shape[2:], np.float32),
             "behavior": (self._behavior.shape[2:], np.float32),
             "pupil_center": (self._pupil_center.shape[2:], np.float32),
         }

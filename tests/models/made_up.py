@@ -1,5 +1,9 @@
 """Small inputs for models, and one jitted way to run any of them."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +14,7 @@ from sensojax.models.cores import factorized3d
 from sensojax.models.encoder import Encoder, assemble, separate
 from sensojax.models.readouts import gaussian2d
 from sensojax.types import Batch
+from tests.goldens import REPOSITORY
 
 
 def normal(seed: int, *shape: int) -> jax.Array:
@@ -72,3 +77,17 @@ def encoder(neurons: dict[str, int], *, batch_norm: str = "joint", seed: int = 0
     }
     shifters = {mouse: behavior.MLPShifter(rngs=rngs) for mouse in neurons}
     return Encoder(core, readouts, shifters, batch_norm=batch_norm)
+
+
+def assert_equal_on_eight_devices(program: str) -> None:
+    """Runs a program with eight simulated CPU devices; it ends by saying that all was equal."""
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.endswith("equal on eight devices\n"), done.stderr

@@ -5,9 +5,6 @@ for by its private name, so that it is tested without one.
 """
 
 import functools
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +13,8 @@ import pytest
 from jax import lax
 
 from sensojax.models import convolution
-from tests.goldens import REPOSITORY, assert_close
+from tests.goldens import assert_close
+from tests.models import made_up
 
 CLOSE = 1e-5  # float32 sums over a few hundred products, in another order
 
@@ -182,13 +180,4 @@ print("equal on eight devices")
 
 
 def test_eight_devices_give_what_one_gives_and_never_gather_the_batch():
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", ON_EIGHT_DEVICES],
-        cwd=REPOSITORY,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.stdout.endswith("equal on eight devices\n"), done.stderr
+    made_up.assert_equal_on_eight_devices(ON_EIGHT_DEVICES)

@@ -1,9 +1,5 @@
 """The encoder: mice share a core and nothing else, and a model is its structure and its arrays."""
 
-import os
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +7,7 @@ import pytest
 
 from sensojax.errors import UserError
 from sensojax.models.encoder import assemble, separate
-from tests.goldens import REPOSITORY, assert_close
+from tests.goldens import assert_close
 from tests.models import made_up
 from tests.models.made_up import Running, leaves, normal
 
@@ -254,13 +250,4 @@ print("equal on eight devices")
 
 @pytest.mark.slow
 def test_eight_devices_train_as_one_does():
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-    done = subprocess.run(
-        [sys.executable, "-c", ON_EIGHT_DEVICES],
-        cwd=REPOSITORY,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.stdout.endswith("equal on eight devices\n"), done.stderr
+    made_up.assert_equal_on_eight_devices(ON_EIGHT_DEVICES)
