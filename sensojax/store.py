@@ -9,14 +9,17 @@ neurons, and both kinds of statistics. The folder holds
     clips_uint8/, clips_float32/    [clip time height width], each distinct clip once
     responses/, rates/              [trial neuron time]
     behavior/, pupil_center/        [trial time column]
+    annotations/<name>.npy          [trial], what tools found out about the stimuli later on
 
-The last six are zarr 3 arrays (any zarr reader opens them), as many of them as the mouse needs.
+From clips to pupil_center they are zarr 3 arrays (any zarr reader opens them), as many of them as
+the mouse needs. Annotations do not enter the fingerprint, and nothing else ever changes.
 Clips, responses and rates have a file per row with an index of small pieces along time, so that a
 window costs only its own pieces; each piece carries a checksum, and a missing one is an error, not
 zeros.
 """
 
 import hashlib
+import io
 import json
 import os
 import zlib
@@ -30,9 +33,11 @@ import numpy as np
 import tensorstore as ts
 
 from sensojax import errors, types
+from sensojax.writing import write_bytes_atomically
 
 FORMAT = 1
 DESCRIPTION, TRIALS, TABLES = "store.json", "trials.jsonl", "tables.npz"
+ANNOTATIONS = "annotations"
 PARTIAL = ".partial"
 
 
@@ -152,6 +157,65 @@ class TrialStore:
             official=_nested(self._tables("official")),
             per_neuron=_nested(self._tables("per_neuron")),
         )
+
+    def annotation(self, name: str) -> np.ndarray | None:
+        """What `annotate` kept under this name, [trial]; None when there is no such thing."""
+        path = self.path / ANNOTATIONS / f"{name}.npy"
+        if not path.is_file():
+            return None
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise errors.UserError(
+                f"{path} is damaged ({error}); delete it and run the script that made it again."
+            ) from error
+        if values.shape != (len(self.trials),):
+            raise errors.UserError(
+                f"{path} has shape {values.shape}, expected one value for each of the "
+                f"{len(self.trials)} trials; delete it and run the script that made it again."
+            )
+        return values
+
+    def annotate(self, name: str, values: np.ndarray) -> None:
+        """Keeps one value per trial beside the recording; replaces what was there, at once."""
+        values = np.asarray(values)
+        if values.shape != (len(self.trials),):
+            raise ValueError(f"found {values.shape} values for {len(self.trials)} trials")
+        file = io.BytesIO()
+        np.save(file, values, allow_pickle=False)
+        write_bytes_atomically(self.path / ANNOTATIONS / f"{name}.npy", file.getvalue())
+
+    @property
+    def stimulus_kinds(self) -> np.ndarray:
+        """The kind of each trial's stimulus, one of `types.STIMULUS_KINDS` or "", [trial].
+
+        As annotated, as a simulated mouse knows it, or by the published numbers in a column
+        `stimulus_ids` (-1 is unknown). Raises UserError when none of these is there.
+        """
+        kinds = self.annotation("stimulus_kind")
+        if kinds is None:
+            kinds = self.trials.columns.get("true_kind")
+        if kinds is None and "stimulus_ids" in self.trials.columns:
+            names = np.array([*types.STIMULUS_KINDS, ""])
+            kinds = names[self.trials.columns["stimulus_ids"].astype(int)]
+        if kinds is None:
+            raise errors.UserError(
+                f"the kinds of the stimuli of mouse {self.mouse} are not known; find them with "
+                f"python scripts/assign_stimulus_ids.py {self.path.parent}"
+            )
+        return kinds
+
+    @property
+    def video_ids(self) -> np.ndarray:
+        """Equal numbers for trials that showed the same video, -1 for unknown, [trial] int.
+
+        As annotated (then also alike across mice), in a column `video_ids`, or by clip, which only
+        knows videos that are equal in every pixel.
+        """
+        found = self.annotation("video_id")
+        if found is None:
+            found = self.trials.columns.get("video_ids", self.trials.clip)
+        return np.asarray(found, np.int64)
 
     def rows(self, *tiers: str) -> np.ndarray:
         """The rows of all trials of these tiers, ascending; UserError when a tier has none."""

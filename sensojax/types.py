@@ -33,6 +33,17 @@ TIERS = (
     "final_test",
 )
 
+# Kinds of stimuli, in the order of the published stimulus numbers 0 to 5; all but the first are out
+# of the domain of natural movies.
+STIMULUS_KINDS = (
+    "movie",
+    "pink_noise",
+    "gaussian_dots",
+    "random_dots",
+    "drifting_gabor",
+    "flashed_images",
+)
+
 # The order in which the four recorded modalities are always listed.
 MODALITIES = ("videos", "responses", "behavior", "pupil_center")
 

@@ -1,5 +1,6 @@
 """A store gives back what was recorded, window by window, and refuses what is not a whole store."""
 
+import io
 import json
 import pickle
 import shutil
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 
-from sensojax import conversion, errors, store
+from sensojax import conversion, errors, store, types
 from tests import handmade
 
 
@@ -237,3 +238,54 @@ def test_rates_of_a_mouse_without_truth_are_refused(tmp_path):
     assert not opened.simulated and not opened.has_rates and opened.truth == {}
     with pytest.raises(errors.UserError, match="true rates are not known"):
         opened.read_rates(0)
+
+
+def test_annotations_lie_beside_the_recording_and_change_nothing_else(copy):
+    opened = store.TrialStore.open(copy)
+    before, ids = opened.fingerprint, np.arange(len(opened.trials)) % 3
+    np.testing.assert_array_equal(opened.video_ids, handmade.CLIPS)
+    assert opened.annotation("video_id") is None
+    opened.annotate("video_id", ids)
+    opened.annotate("stimulus_kind", np.array(["movie"] * len(ids)))
+    again = store.TrialStore.open(copy)
+    np.testing.assert_array_equal(again.video_ids, ids)
+    assert set(again.stimulus_kinds) == {"movie"} and again.fingerprint == before
+    opened.annotate("video_id", ids + 1)
+    np.testing.assert_array_equal(again.video_ids, ids + 1)
+    with pytest.raises(ValueError, match="values for 8 trials"):
+        opened.annotate("video_id", ids[1:])
+
+
+def test_an_annotation_that_cannot_be_read_is_refused_by_name(copy):
+    opened = store.TrialStore.open(copy)
+    path = copy / "annotations" / "video_id.npy"
+    path.parent.mkdir()
+    for content, said in ((b"", "damaged"), (npy(np.arange(3)), r"shape \(3,\)")):
+        path.write_bytes(content)
+        with pytest.raises(errors.UserError, match=said):
+            _ = opened.video_ids
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def test_kinds_of_stimuli_are_annotated_or_published_or_asked_for(tmp_path):
+    plain = store.TrialStore.open(conversion.write(tmp_path, handmade.recording()))
+    with pytest.raises(errors.UserError, match=r"assign_stimulus_ids\.py"):
+        _ = plain.stimulus_kinds
+    published = np.array([0, 0, -1, 4, 5, 1, 2, 3])
+    made = handmade.recording(mouse="other", trial_columns={"stimulus_ids": published})
+    kinds = store.TrialStore.open(conversion.write(tmp_path, made)).stimulus_kinds
+    assert [kind and types.STIMULUS_KINDS.index(kind) for kind in kinds] == [
+        0,
+        0,
+        "",
+        4,
+        5,
+        1,
+        2,
+        3,
+    ]

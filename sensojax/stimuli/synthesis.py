@@ -9,9 +9,9 @@ any size works. Directions of motion are in degrees counter-clockwise from right
 import numpy as np
 
 from sensojax.stimuli import textures
+from sensojax.types import STIMULUS_KINDS
 
-# In the order of the published stimulus numbers 1 to 5 (0 is the movie).
-OUT_OF_DOMAIN = ("pink_noise", "gaussian_dots", "random_dots", "drifting_gabor", "flashed_images")
+OUT_OF_DOMAIN = STIMULUS_KINDS[1:]  # each of them is a function here, as `movie` is
 RATE_HZ = 30.0
 MID = 127.5
 
