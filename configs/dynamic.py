@@ -35,6 +35,12 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         folder="data/stores",
         mice=(),  # () is every store in the folder
         tiers=("train",),  # what is trained on; more than "train" is protocol "competition"
+        train_share=1.0,  # how much of that; the statistics stay those of all trials
+        max_neurons=0,  # of each mouse, for everything; 0 is all
+        subset_seed=0,  # which trials and neurons; smaller choices lie within larger ones
+        folds=0,  # cross-validation: so many folds of data.tiers, all but data.fold are trained on
+        fold=-1,  # this one becomes tier "held_out", for evaluation.validation and .tiers
+        fold_rule="identity",  # no film in two folds; or "hash", as the winning code does it
         normalization="official",  # or "per_neuron"
         window_frames=80,
         window_rule="uniform",  # or "published", which never draws a clip's last frame
@@ -44,7 +50,13 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         prefetch_steps=2,
     )
     config.simulation = dict()
-    config.inputs = dict(behavior=True, behavior_scale=1.0, pupil=False, pool=1)
+    config.inputs = dict(
+        behavior=True,
+        behavior_columns=(),  # () is all; (0,) is the pupil's dilation, (1,) running speed
+        behavior_scale=1.0,
+        pupil=False,
+        pool=1,
+    )
     config.core = dict(
         name="factorized3d",
         channels=(32, 64, 128),
@@ -55,6 +67,7 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         temporal_smoothness=0.01,
         weight_of_new=0.7,
     )
+    config.recurrent = dict(name="")  # none, or "conv_gru" over the core's features
     config.readout = dict(
         name="gaussian2d",
         gaussian="full",
@@ -66,6 +79,13 @@ def get_config(preset: str = "simulated") -> ConfigDict:
     )
     config.shifter = dict(name="mlp", num_layers=3, hidden=5)
     config.encoder = dict(batch_norm="joint")  # or "per_mouse", as published
+    config.transfer = dict(
+        run="",  # a run folder whose core this run takes over, with its inputs; see transfer.py
+        weights="best",
+        core="frozen",  # or "fine_tuned"
+        core_rate=1.0,  # of a fine-tuned core: its learning rate over that of the rest
+        features="",  # folder for the features of a frozen core, computed once; "" is no such
+    )
     config.loss = dict(name="poisson", epsilon=1e-8)
     config.optimizer = dict(name="adamw", weight_decay=0.01, clip_norm=0.0)
     config.schedule = dict(
@@ -84,8 +104,11 @@ def get_config(preset: str = "simulated") -> ConfigDict:
     )
     config.evaluation = dict(
         validation="oracle",
-        tiers=("oracle",),
-        skip_frames=50,
+        tiers=("oracle",),  # "one+other" scores the trials of both together
+        measures=(),  # in the report, beside single-trial correlation; ("all",) is every one
+        skip_frames=50,  # at the start of each trial, not scored
+        most_frames=0,  # a longer trial is cut to its first so many; 0 is none
+        drop_last=0,  # at the end of what is left, not scored; the field's are in windows.py
         nan_rule="zero",
         batch_size=2,  # whole trials of each mouse in a step
     )
@@ -108,7 +131,15 @@ def _simulated(config: ConfigDict) -> None:
     config.data.normalization = "per_neuron"
     config.data.batch_size = 2
     config.simulation = dict(
-        mice=2, neurons=300, types=8, trials=100, train_share=0.6, frames=300, seed=0, noise=1.0
+        mice=2,
+        neurons=300,
+        types=8,
+        trials=100,
+        train_share=0.6,
+        frames=300,
+        seed=0,
+        noise=1.0,
+        normalization=2.0,  # without it, models of movies do as well out of their domain
     )
     # A CPU has minutes, not days: half the pixels, a small core, and a start that wastes no steps.
     config.inputs.pool = 2
@@ -123,6 +154,11 @@ def _simulated(config: ConfigDict) -> None:
     config.schedule = dict(
         name="cosine", peak_rate=0.005, warmup_steps=20, steps=500, final_rate=1e-4
     )
+    config.evaluation.tiers = (
+        "oracle",
+        "live_test_main+final_test_main",
+        "live_test_bonus+final_test_bonus",
+    )
     config.train.evaluate_every = 100
     config.train.log_every = 20
     config.train.checkpoint_every = 50
@@ -135,6 +171,7 @@ def _tiny(config: ConfigDict) -> None:
     config.simulation = dict(
         mice=2, neurons=12, types=0, trials=24, frames=60, height=16, width=20, seed=0, noise=1.0
     )
+    config.evaluation.tiers = ("oracle",)
     config.core.channels = (4, 4)
     config.core.spatial_kernels = (5, 3)
     config.core.temporal_kernels = (5, 3)

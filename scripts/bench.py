@@ -1,6 +1,7 @@
 """Measures sensojax beside the published PyTorch code, at the sizes of the published benchmark.
 
     python scripts/bench.py --peer PEER_FOLDER --peer-python PEER_PYTHON --mice 1,5
+    python scripts/bench.py --rows step,prediction --model gru ...
 
 PEER_FOLDER holds checkouts of `neuralpredictors` and `sensorium_2023`; PEER_PYTHON is an
 interpreter that has torch and what they import. Without them our side is measured alone. The page
@@ -19,9 +20,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.benchmarks import data_rows, machine, model_rows, peer, subject, tables
+from scripts.benchmarks import (
+    data_rows,
+    machine,
+    model_rows,
+    peer,
+    stimulus_rows,
+    subject,
+    tables,
+)
 from scripts.benchmarks.measuring import Bench, Row
-from sensojax.errors import UserError, command_line, nearest
+from sensojax.errors import UserError, check_name, command_line, nearest
 
 ROWS: dict[str, Callable[[Bench], list[Row]]] = dict(
     step=model_rows.step,
@@ -30,6 +39,9 @@ ROWS: dict[str, Callable[[Bench], list[Row]]] = dict(
     correlation=data_rows.correlation,
     store=data_rows.stored,
     conversion=data_rows.converting,
+    gabors=stimulus_rows.gabors,
+    video_ids=stimulus_rows.ids,
+    statistics=stimulus_rows.statistics,
 )
 
 
@@ -38,6 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
     names = _rows(args.rows)
     mice = _mice(args.mice)
+    models = _models(args.model)
     if args.repeats < 1:
         raise UserError(f"found --repeats {args.repeats}, expected 1 or more.")
     sizes = subject.TINY if args.tiny else subject.Sizes()
@@ -49,10 +62,12 @@ def main(arguments: list[str] | None = None) -> None:
             stack.enter_context(other)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.folder)))
         result = dict(
-            command=_command(args, names, mice), tiny=args.tiny, machine=machine.described(other)
+            command=_command(args, names, mice, models),
+            tiny=args.tiny,
+            machine=machine.described(other),
         )
         session = subject.Session(args.folder or scratch, sizes)
-        bench = Bench(sizes, session, scratch, other, args.repeats, mice)
+        bench = Bench(sizes, session, scratch, other, args.repeats, mice, models)
         if other is None:
             bench.said.append(
                 f"The published code was not run, since {why_not}: our side is measured alone."
@@ -79,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter with torch")
     parser.add_argument("--rows", default=",".join(ROWS), help=f"of {','.join(ROWS)}")
     parser.add_argument("--mice", default="1", help="numbers of mice for step and prediction: 1,5")
+    parser.add_argument(
+        "--model",
+        default="factorised",
+        help=f"baselines for these rows, of {','.join(subject.MODELS)}",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds of each row")
     parser.add_argument("--folder", type=Path, help="keeps the simulated session (else deleted)")
     parser.add_argument("--json", type=Path, help="file for every measured value")
@@ -104,13 +124,24 @@ def _mice(text: str) -> tuple[int, ...]:
     return tuple(int(count) for count in counts)
 
 
-def _command(args: argparse.Namespace, names: list[str], mice: tuple[int, ...]) -> str:
+def _models(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    for name in names:
+        check_name(name, subject.MODELS, "--model")
+    return names
+
+
+def _command(
+    args: argparse.Namespace, names: list[str], mice: tuple[int, ...], models: tuple[str, ...]
+) -> str:
     """The command that measures this again, with names instead of this machine's paths."""
     words = ["python scripts/bench.py"]
     if args.peer:
         words.append("--peer PEER_FOLDER --peer-python PEER_PYTHON")
     if names != list(ROWS):
         words.append(f"--rows {','.join(names)}")
+    if models != ("factorised",):
+        words.append(f"--model {','.join(models)}")
     words.append(f"--mice {','.join(map(str, mice))} --repeats {args.repeats}")
     words.append("--tiny" if args.tiny else "--markdown BENCHMARKS.md")
     return " ".join(words)

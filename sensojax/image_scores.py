@@ -12,6 +12,7 @@ import numpy as np
 
 from sensojax import reliability
 from sensojax.errors import UserError
+from sensojax.repeats import Repeats
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,13 @@ def of_trials(
     for row, image in enumerate(np.asarray(image_ids).tolist()):
         rows.setdefault(image, []).append(row)
     predicted, observed = np.asarray(predicted), np.asarray(observed)
-    repeats = {}
+    stimuli = {}
     for image, own in rows.items():
-        one = reliability.Repeats.of(
+        one = Repeats.of(
             image, predicted[own][:, None], observed[own][:, None], np.ones((len(own), 1), bool)
         )
-        repeats.update(one.stimuli)
-    return reliability.Repeats(repeats).measures(at_least)
+        stimuli.update(one.stimuli)
+    return Repeats(stimuli).measures(at_least)
 
 
 def of_repeats(predicted: np.ndarray, observed: np.ndarray) -> reliability.Measures:

@@ -7,6 +7,11 @@ figures. The same line again continues from the newest checkpoint, bit-equal. Wi
 the default preset invents mice whose neurons are known, and says so.
 """
 
+import argparse
+import functools
+import importlib.machinery
+import importlib.util
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +22,7 @@ from ml_collections import config_flags
 from sensojax import errors
 from sensojax.errors import UserError, command_line
 from sensojax.evaluation.results import Score
-from sensojax.experiment import Experiment
+from sensojax.experiments.experiment import Experiment
 from sensojax.training import checkpoints, folder, journal, mesh
 
 
@@ -42,11 +47,12 @@ def run(config: Mapping, workdir: str | Path) -> dict[str, Score]:
 
 
 @command_line
-def parse_flags(arguments: list[str]) -> list[str]:
+def parse_flags(config: flags.FlagHolder, arguments: list[str]) -> list[str]:
     """Reads the command line; UserError for no such config and for settings that it lacks."""
+    let_pages_import_each_other(arguments)
     try:
         rest = errors.parse_flags(arguments)
-        CONFIG.value.lock()  # a config file that cannot be read is only noticed when it is used
+        config.value.lock()  # a config file that cannot be read is only noticed when it is used
     except (AttributeError, KeyError) as error:
         cause = error.args[0]  # of a locked config: the name, and a near one when there is one
         said = " ".join(str(cause.args[0] if isinstance(cause, Exception) else cause).split())
@@ -54,6 +60,22 @@ def parse_flags(arguments: list[str]) -> list[str]:
     except OSError as error:
         raise UserError(f"found no readable config: {' '.join(str(error).split())}") from error
     return rest
+
+
+def let_pages_import_each_other(arguments: list[str]) -> None:
+    """Makes `from configs import dynamic` in a config mean the page in the same folder `configs`.
+
+    arguments: a command line with --config, which may be started from anywhere.
+    """
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    reader.add_argument("--config", "-config", nargs="?", default="")
+    page = reader.parse_known_args(arguments[1:])[0].config or ""
+    for above in Path(page.partition(":")[0]).resolve().parents:
+        if above.name == "configs":
+            spec = importlib.machinery.ModuleSpec("configs", None, is_package=True)
+            spec.submodule_search_locations = [str(above)]
+            sys.modules["configs"] = importlib.util.module_from_spec(spec)
+            return
 
 
 @command_line
@@ -70,4 +92,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":  # defined here, so that importing this module reads no config
     CONFIG = config_flags.DEFINE_config_file("config", "configs/dynamic.py", lock_config=True)
     WORKDIR = flags.DEFINE_string("workdir", "runs/dynamic", "Folder of all that this run writes.")
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=functools.partial(parse_flags, CONFIG))

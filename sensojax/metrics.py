@@ -17,7 +17,8 @@ tests/test_metrics.py. Measures over repeats of a stimulus are in `reliability`.
 """
 
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable
 from typing import TypeVar
 
 import jax
@@ -216,16 +217,13 @@ def across_hosts(sums: Sums) -> Sums:
     return sums.merged(jax.tree.map(lambda leaf: np.asarray(leaf).view(np.float64), gathered), np)
 
 
-def mean_over_neurons(values: Mapping[str, np.ndarray]) -> float:
+def mean_over_neurons(of_mice: Iterable[np.ndarray]) -> float:
     """The single number of Sensorium 2023: the mean over the neurons of all mice together.
 
-    values: {mouse: [neuron]}; a mouse with more neurons weighs more.
+    of_mice: arrays [neuron]; a mouse with more neurons weighs more. Not-a-number without a neuron.
     """
-    if not values:
-        raise ValueError("found no mouse, expected the values of one or more")
-    return float(
-        np.mean(np.concatenate([np.asarray(each, np.float64) for each in values.values()]))
-    )
+    every = np.concatenate([np.empty(0), *of_mice])
+    return float(every.mean()) if len(every) else math.nan
 
 
 def _known(nan_rule):

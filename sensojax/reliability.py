@@ -1,91 +1,34 @@
 """Reliability: what repeats of a stimulus say about neurons, and about a model of them.
 
-In go repeats: which stimulus was shown, predicted and observed responses [repeat time neuron], and
-the frames that count, [repeat time]. `Repeats` adds them up per stimulus and frame (an image is a
-stimulus of one frame, and each frame of a video is treated like an image); `measures` reduces that
-to `Measures`, a few numbers per neuron that add up over stimuli. So memory holds the stimuli that
-are not finished, however many repeats and stimuli there are:
-
-    total = reliability.Measures.zero(num_neurons)
-    for stimulus, (predicted, observed, valid) in by_stimulus:
-        total += reliability.Repeats.of(stimulus, predicted, observed, valid).measures()
-    total.correlation_to_average(), total.feve()
-
-All of it runs on the host in float64. Formulas are those of the Sensorium 2022 benchmark and its
-layer library (baselines 6.4, 6.5). What is undefined is not-a-number, but 0 for correlations. An
-image with a single repeat has no variance over repeats: it makes the measures of variance
-not-a-number for every neuron, unless left out with `at_least=2`.
+In go the sums of `Measures`, which `repeats` makes of predicted and observed responses to stimuli
+that were shown several times; they add up over stimuli, batches and processes. Out comes one number
+per neuron for each measure. Formulas are those of the Sensorium 2022 benchmark and its layer
+library (baselines 6.4, 6.5), which see each frame of a video as an image, and those per video of
+the closed-loop repository (sota 3.7, 5.8). What is undefined is not-a-number, but 0 for
+correlations over all images.
 """
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
-
-import jax
 import numpy as np
+from flax import struct
 
-from sensojax.metrics import Correlation
+from sensojax.metrics import Adds, Correlation, Mean
 
 # The benchmark of 2022 averages FEVE over the neurons of which the stimulus explains this part.
 FEV_THRESHOLD = 0.15
 EXPLAINABLE_EPSILON = 1e-9  # added to the total variance by the published explainable variance
 
 
-@dataclass(frozen=True)
-class Repeats:
-    """Sums over repeats, per stimulus: moments of predicted and observed, fields [time neuron]."""
-
-    stimuli: Mapping[Hashable, Correlation] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        stimulus: Hashable,
-        predicted: np.ndarray,
-        observed: np.ndarray,
-        valid: np.ndarray,
-    ) -> "Repeats":
-        """Some repeats of one stimulus: [repeat time neuron] twice, and [repeat time] bool."""
-        predicted, observed = np.asarray(predicted, np.float64), np.asarray(observed, np.float64)
-        valid = np.asarray(valid, bool)
-        if predicted.ndim != 3 or predicted.shape != observed.shape:
-            raise ValueError(
-                f"found predicted of shape {predicted.shape} and observed of shape "
-                f"{observed.shape}, expected the same [repeat time neuron] for both"
-            )
-        if valid.shape != predicted.shape[:2]:
-            raise ValueError(f"found valid of shape {valid.shape} for {predicted.shape}")
-        keep = np.broadcast_to(valid[:, :, None], predicted.shape)
-        predicted, observed = np.where(keep, predicted, 0), np.where(keep, observed, 0)
-        return cls({stimulus: Correlation.merged(_single(keep, predicted, observed))})
-
-    def __add__(self, other: "Repeats") -> "Repeats":
-        both = dict(self.stimuli)
-        for stimulus, sums in other.stimuli.items():
-            both[stimulus] = _longest(both[stimulus], sums) if stimulus in both else sums
-        return Repeats(both)
-
-    def measures(self, at_least: int = 1) -> "Measures":
-        """Reduces stimuli to sums; images (or frames) of fewer repeats than this are left out."""
-        parts = [_reduced(sums, at_least) for sums in self.stimuli.values()]
-        parts = [part for part in parts if part is not None]
-        if not parts:
-            raise ValueError(
-                f"found no image of at least {at_least} repeats in {len(self)} stimuli"
-            )
-        return sum(parts[1:], start=parts[0])
-
-    def __len__(self) -> int:
-        return len(self.stimuli)
-
-
-@dataclass(frozen=True)
-class Measures:
+@struct.dataclass
+class Measures(Adds):
     """Sums over images (or frames of videos) from which every measure follows, per neuron.
 
     trials: moments of predicted and observed over all trials. averages: over images, each the mean
     of its repeats. others: over all trials, of the mean of the image's *other* repeats and the
     response; that mean is 0 where there is no other. noise, noise_biased: sums over images of the
     variance over repeats, with n - 1 and with n. fewest, most: repeats of an image.
+    of_averages, normalized, agreement: sums over the videos of two or more repeats, of the
+    correlation of averages, of the normalized one, and of the correlation between repeats; they
+    need repeats of equal length, else they are not-a-number.
     """
 
     trials: Correlation
@@ -93,25 +36,34 @@ class Measures:
     others: Correlation
     noise: np.ndarray
     noise_biased: np.ndarray
-    fewest: float
-    most: float
+    fewest: np.ndarray
+    most: np.ndarray
+    of_averages: Mean
+    normalized: Mean
+    agreement: Mean
 
     @classmethod
     def zero(cls, num_neurons: int) -> "Measures":
         """The sums of no images."""
-        none = Correlation.zero(num_neurons)
+        none, no_video = Correlation.zero(num_neurons), Mean.zero(num_neurons)
         nothing = np.zeros(num_neurons)
-        return cls(none, none, none, nothing, nothing, np.inf, 0.0)
+        fewest, most = np.array(np.inf), np.array(0.0)
+        return cls(none, none, none, nothing, nothing, fewest, most, no_video, no_video, no_video)
 
-    def __add__(self, other: "Measures") -> "Measures":
+    @staticmethod
+    def merged(stack: "Measures", xp=np) -> "Measures":
+        """One of many along the first axis."""
         return Measures(
-            self.trials + other.trials,
-            self.averages + other.averages,
-            self.others + other.others,
-            self.noise + other.noise,
-            self.noise_biased + other.noise_biased,
-            min(self.fewest, other.fewest),
-            max(self.most, other.most),
+            trials=Correlation.merged(stack.trials, xp),
+            averages=Correlation.merged(stack.averages, xp),
+            others=Correlation.merged(stack.others, xp),
+            noise=stack.noise.sum(0),
+            noise_biased=stack.noise_biased.sum(0),
+            fewest=stack.fewest.min(0),
+            most=stack.most.max(0),
+            of_averages=Mean.merged(stack.of_averages, xp),
+            normalized=Mean.merged(stack.normalized, xp),
+            agreement=Mean.merged(stack.agreement, xp),
         )
 
     def single_trial_correlation(self) -> np.ndarray:
@@ -119,8 +71,29 @@ class Measures:
         return self.trials.value()
 
     def correlation_to_average(self) -> np.ndarray:
-        """Correlation over images after averaging each over its repeats, [neuron]."""
+        """Correlation over all images after averaging each over its repeats, [neuron].
+
+        As Sensorium 2022 defines it; the frames of all videos count as images of one long row, so
+        that differences between videos count too. Predictions are averaged like responses.
+        """
         return self.averages.value()
+
+    def correlation_to_average_per_video(self) -> np.ndarray:
+        """The same within each video, then the mean over videos, [neuron] (sota 3.7)."""
+        return self.of_averages.value()
+
+    def normalized_correlation(self) -> np.ndarray:
+        """Correlation to average by what the noise of the average allows, [neuron].
+
+        Schoppe et al. (2016) with unbiased variances, in each video and then averaged over those
+        whose signal has more power than `repeats.LEAST_SIGNAL_POWER` (sota 3.7); where it is weak,
+        chance may lift it above 1.
+        """
+        return self.normalized.value()
+
+    def repeat_reliability(self) -> np.ndarray:
+        """Mean correlation of two repeats of a video, then over videos, [neuron] (sota 5.8)."""
+        return self.agreement.value()
 
     def fev(self) -> np.ndarray:
         """Fraction of the variance over trials that the stimulus explains, [neuron]."""
@@ -195,9 +168,12 @@ class Measures:
             )
 
 
-def anscombe(responses: np.ndarray) -> np.ndarray:
-    """2 sqrt(x + 3/8): makes the variance of Poisson counts nearly independent of their mean."""
-    return 2 * np.sqrt(np.asarray(responses, np.float64) + 3 / 8)
+def anscombe(responses, xp=np):
+    """2 sqrt(x + 3/8): makes the variance of Poisson counts nearly independent of their mean.
+
+    xp: numpy (in float64), or jax.numpy inside jit.
+    """
+    return 2 * xp.sqrt(xp.asarray(responses, np.float64 if xp is np else None) + 3 / 8)
 
 
 def gini(values: np.ndarray) -> float:
@@ -205,53 +181,3 @@ def gini(values: np.ndarray) -> float:
     ordered = np.sort(np.ravel(np.asarray(values, np.float64)))
     rank = np.arange(1, len(ordered) + 1)
     return float(np.sum((2 * rank - len(ordered) - 1) * ordered) / (len(ordered) * ordered.sum()))
-
-
-def _single(count, predicted, observed):
-    """Every value as the sums of one frame: fields in the shape of the values."""
-    none = np.zeros(predicted.shape)
-    return Correlation(
-        np.asarray(count, np.float64), predicted, observed, *(none for _ in range(5))
-    )
-
-
-def _longest(one, two):
-    """The sum of two, the shorter with frames that nobody counted at its end."""
-    frames = max(len(one.count), len(two.count))
-
-    def padded(sums):
-        return jax.tree.map(lambda leaf: np.pad(leaf, ((0, frames - len(leaf)), (0, 0))), sums)
-
-    return padded(one) + padded(two)
-
-
-def _reduced(sums, at_least):
-    """One stimulus as sums over its images, or None when none has repeats enough."""
-    enough = sums.count[:, 0] >= max(at_least, 1)
-    if not enough.any():
-        return None
-    sums = jax.tree.map(lambda leaf: leaf[enough], sums)
-    count, squares = sums.count, sums.squares_observed
-    mean_predicted = sums.origin_predicted + sums.offset_predicted
-    mean_observed = sums.origin_observed + sums.offset_observed
-    # The mean of the other repeats is (n mean - x) / (n - 1): it varies against x, 1 / (n - 1) as
-    # much, about the same mean. A repeat without others gets 0, as published.
-    alone = count == 1
-    others = np.maximum(count - 1, 1)
-    jackknife = sums.replace(
-        origin_predicted=np.where(alone, 0, sums.origin_observed),
-        offset_predicted=np.where(alone, 0, sums.offset_observed),
-        squares_predicted=squares / others**2,
-        products=-squares / others,
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        noise = (squares / (count - 1)).sum(0)
-    return Measures(
-        trials=Correlation.merged(sums),
-        averages=Correlation.merged(_single(np.ones(count.shape), mean_predicted, mean_observed)),
-        others=Correlation.merged(jackknife),
-        noise=noise,
-        noise_biased=(squares / count).sum(0),
-        fewest=float(count.min()),
-        most=float(count.max()),
-    )

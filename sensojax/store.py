@@ -18,21 +18,21 @@ window costs only its own pieces; each piece carries a checksum, and a missing o
 zeros.
 """
 
+import copy
 import hashlib
 import io
 import json
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 import tensorstore as ts
 
-from sensojax import errors, types
+from sensojax import errors, types, zarrs
 from sensojax.writing import write_bytes_atomically
 
 FORMAT = 1
@@ -103,6 +103,8 @@ class TrialStore:
         self.has_rates = "rates" in description["arrays"]
         self.header, self.lines = lines[0], lines[1:]  # of `trials.jsonl`
 
+    _tiers: np.ndarray | None = None  # in place of those on disk
+
     @classmethod
     def open(cls, path: str | Path) -> "TrialStore":
         """Opens `<folder>/<mouse>`; raises UserError when it is not a whole store."""
@@ -128,7 +130,7 @@ class TrialStore:
             raise damaged(path, error) from error
 
     def __reduce__(self):
-        return TrialStore.open, (self.path,)
+        return TrialStore.open, (self.path,), {"_tiers": self._tiers}
 
     def __repr__(self) -> str:
         return f"TrialStore({self.mouse}: {len(self.trials)} trials, {len(self.neurons)} neurons)"
@@ -140,7 +142,15 @@ class TrialStore:
             for name in TrialTable.__dataclass_fields__
             if name != "columns"
         }
+        if self._tiers is not None:
+            columns["tier"] = self._tiers
         return TrialTable(**columns, columns=self._tables("columns"))
+
+    def with_tiers(self, tiers: np.ndarray) -> "TrialStore":
+        """The same store, read with other names of tiers, [trial] str; on disk nothing changes."""
+        changed = copy.copy(self)
+        changed._tiers = np.asarray(tiers)
+        return changed
 
     @cached_property
     def neurons(self) -> types.Neurons:
@@ -209,8 +219,8 @@ class TrialStore:
     def video_ids(self) -> np.ndarray:
         """Equal numbers for trials that showed the same video, -1 for unknown, [trial] int.
 
-        As annotated (then also alike across mice), in a column `video_ids`, or by clip, which only
-        knows videos that are equal in every pixel.
+        As annotated (alike across mice that were numbered together), in a column `video_ids`, or
+        by clip, which only knows videos that are equal in every pixel.
         """
         found = self.annotation("video_id")
         if found is None:
@@ -255,18 +265,22 @@ class TrialStore:
     ) -> Callable[[], None]:
         """Starts to read frames start..stop of one trial straight into arrays of that many frames.
 
-        arrays: by the names of `read`, C-contiguous, responses float32. Call the result to wait
-        until they are filled. Many windows under way at once keep all cores unpacking.
+        arrays: by the names of `read`, C-contiguous, responses float32; video and responses may be
+        left out. Call the result to wait until they are filled. Many windows under way at once keep
+        all cores unpacking.
         """
         window = self._window(row, start, stop)
         line = self.lines[row]
-        sources = {
-            "video": self._array(f"clips_{line['video']}")[line["clip"], window],
-            "responses": self._array("responses")[row, window],
+        places = {
+            "video": (f"clips_{line['video']}", line["clip"]),
+            "responses": ("responses", row),
         }
         futures = [
-            ts.array(arrays[name], copy=False, context=context()).write(source)
-            for name, source in sources.items()
+            ts.array(arrays[name], copy=False, context=zarrs.context()).write(
+                self._array(source)[at, window]
+            )
+            for name, (source, at) in places.items()
+            if name in arrays
         ]
         arrays["behavior"][:] = self._behavior[row, window]
         arrays["pupil_center"][:] = self._pupil_center[row, window]
@@ -309,7 +323,7 @@ class TrialStore:
     def _array(self, name: str) -> ts.TensorStore:
         if name not in self._arrays:  # two threads may both open it; either result serves
             try:
-                self._arrays[name] = open_array(self.path, name)
+                self._arrays[name] = zarrs.open_array(self.path, name)
             except ValueError as error:
                 raise damaged(self.path, error) from error
         return self._arrays[name]
@@ -327,44 +341,6 @@ class TrialStore:
                 return {name.removeprefix(f"{group}/"): tables[name] for name in names}
         except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
             raise damaged(self.path, error) from error
-
-
-def open_array(folder: Path, name: str) -> ts.TensorStore:
-    """An existing array of a store, [row time ...]; ValueError when it is missing or unreadable."""
-    array = ts.open(array_spec(folder, name), context=context(), open=True).result()
-    time_last = array.domain.labels[-1] == "time"  # responses and rates, see conversion/arrays.py
-    return array.transpose([0, 2, 1]) if time_last else array
-
-
-def array_spec(folder: Path, name: str) -> dict:
-    """How TensorStore is to treat the arrays of a store."""
-    return {
-        "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(folder / name)},
-        # A lost piece must not pass for zeros: all pieces are written, also those of zeros.
-        "fill_missing_data_reads": False,
-        "store_data_equal_to_fill_value": True,
-    }
-
-
-@lru_cache(maxsize=1)
-def context() -> ts.Context:
-    """TensorStore's threads in this process, for all stores; no cache (reads are random)."""
-    # One unpacking thread per core, and no more than 8: loaders come in several processes.
-    decoding = min(cores(), 8)
-    return ts.Context(
-        {
-            "cache_pool": {"total_bytes_limit": 0},
-            "data_copy_concurrency": {"limit": decoding},
-            "file_io_concurrency": {"limit": max(decoding, 4)},
-        }
-    )
-
-
-def cores() -> int:
-    """Cores this process may use (fewer than the machine has under SLURM or in a container)."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def damaged(path: Path, error: Exception) -> errors.UserError:

@@ -1,8 +1,11 @@
 """Writing small files: whole or not at all, and values in what JSON knows."""
 
+import io
 import math
 import os
 from pathlib import Path
+
+import numpy as np
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -22,6 +25,13 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_array_atomically(path: Path, array: np.ndarray) -> None:
+    """Writes an .npy file, and the folders above it, so that it is there whole or not at all."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    write_bytes_atomically(path, file.getvalue())
 
 
 def plain(value):

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from configs.dynamic import get_config
+from configs import dynamic, dynamic_gru
 from scripts import bench
 from scripts.benchmarks import data_rows, measuring, peer, subject, tables
 from sensojax.errors import UserError
@@ -94,16 +94,19 @@ def test_page_names_no_path_of_this_machine(measured):
 
 @pytest.mark.slow
 def test_model_rows_measure_speed_compilation_and_memory(tmp_path):
-    result, page = run(tmp_path, "--rows", "step,prediction", "--mice", "1,2")
+    models = ("--model", "factorised,gru")
+    result, page = run(tmp_path, "--rows", "step,prediction", "--mice", "1,2", *models)
     steps = [row for row in result["rows"] if row["row"] == "step"]
-    assert [row["work"][:22] for row in steps] == [
+    assert [row["work"].split(" x ")[0] for row in steps] == [
         "training step, 1 mouse",
-        "training step, 2 mice ",
+        "training step, 2 mice",
+        "GRU training step, 1 mouse",
+        "GRU training step, 2 mice",
     ]
     for row in steps:
         assert row["more"]["compile_seconds"] > 0
         assert row["more"]["gflops"][0] > 0 and row["more"]["peak_gb"][0] > 0
-    assert len(result["rows"]) == 6
+    assert len(result["rows"]) == 12
     assert "| training step, 2 mice x 2 clips |" in page
 
 
@@ -137,12 +140,21 @@ def test_ratio_is_that_of_the_medians():
 
 
 def test_core_operations_are_those_counted_for_the_published_core():
-    core = get_config("sensorium").core
-    forward = subject.core_flops(core, 80, 36, 64, training=False)
+    config = dynamic.get_config("sensorium")
+    forward = subject.core_flops(config, 80, 36, 64, training=False)
     assert forward / 2 == pytest.approx(2.3e10, rel=0.02)  # baselines 8.1: multiply-adds of a clip
-    training = subject.core_flops(core, 80, 36, 64, training=True)
+    training = subject.core_flops(config, 80, 36, 64, training=True)
     first = 2 * 80 * 26 * 54 * 3 * 32 * 11 * 11
     assert training == 3 * forward - first
+
+
+def test_recurrent_operations_are_those_counted_for_the_published_recurrence():
+    config = dynamic_gru.get_config("sensorium")
+    both = subject.core_flops(config, 80, 36, 64, training=False)
+    first = 2 * 80 * 28 * 56 * 64 * 3 * 9 * 9
+    core = first + 3 * 2 * 80 * 28 * 56 * 64 * 64 * 7 * 7
+    assert (both - core) / 2 == pytest.approx(2.5e11, rel=0.01)  # baselines 8.1
+    assert subject.core_flops(config, 80, 36, 64, training=True) == 3 * both - first
 
 
 def test_the_numpy_side_is_the_correlation():
@@ -170,6 +182,7 @@ def test_peer_answers_or_says_in_its_own_words_why_not(tmp_path, monkeypatch):
     [
         (["--rows", "stepp"], "found --rows 'stepp'.*did you mean 'step'"),
         (["--mice", "1,none"], "found --mice '1,none'"),
+        (["--model", "factorised,gro"], "found --model 'gro'.*did you mean 'gru'"),
         (["--repeats", "0"], "found --repeats 0"),
         (["--peer", "nowhere"], "found no neuralpredictors in nowhere"),
     ],

@@ -16,12 +16,13 @@ from sensojax.models.encoder import assemble, separate
 from sensojax.training import checkpoints, schedules, step
 from sensojax.types import Neurons
 from sensojax.writing import plain
-from tests import handmade
+from tests import handmade, runs
 from tests.goldens import REPOSITORY
 from tests.models import made_up
 from tests.models.made_up import leaves
 
 POSITIONS = {"ada": 5, "bob": 3}
+FRAME = (16, 20)  # height and width of videos
 
 
 def tiny_config() -> dict:
@@ -46,20 +47,24 @@ def changed(section: str, **settings) -> dict:
 
 def build_part(section: str, config: dict):
     """Builds the object that a section names, as an experiment does."""
-    if section in ("loss", "optimizer", "schedule"):
+    if section in ("loss", "schedule"):
         return getattr(build, section)(config[section])
+    if section == "optimizer":
+        return build.optimizer(config)
     return abstract_encoder(config)
 
 
 def abstract_encoder(config: dict):
     """The encoder of a config with shapes for arrays, which takes no time to make."""
-    return jax.eval_shape(functools.partial(build.new_encoder, config, neurons(), 2))
+    make = functools.partial(build.new_encoder, config, neurons(), 2, frame_size=FRAME)
+    return jax.eval_shape(make)
 
 
 @pytest.mark.parametrize(
     ("section", "misspelt", "meant"),
     [
         ("core", "factorised3d", "factorized3d"),
+        ("recurrent", "conv_grue", "conv_gru"),
         ("readout", "gausian2d", "gaussian2d"),
         ("shifter", "mpl", "mlp"),
         ("loss", "poison", "poisson"),
@@ -94,6 +99,7 @@ def test_a_misspelt_setting_is_refused_with_the_nearest(section, misspelt, meant
         ("core", "input_channels"),
         ("core", "rngs"),
         ("readout", "position_um"),
+        ("readout", "map_size"),
         ("loss", "predicted"),
         ("loss", "reduction"),
     ],
@@ -137,12 +143,46 @@ def test_objects_are_made_with_the_settings_of_their_section():
         (dict(behavior=False, pupil=False), 1),
         (dict(behavior=True, pupil=False), 3),
         (dict(behavior=True, pupil=True), 5),
+        (dict(behavior=True, pupil=True, behavior_columns=(1,)), 4),
+        (dict(behavior=False, behavior_columns=(1,)), 1),
     ],
 )
 def test_the_core_takes_as_many_channels_as_preparation_makes(inputs, channels):
     config = changed("inputs", **inputs)
     model = abstract_encoder(config)
     assert model.core.layers[0].spatial.shape[2] == channels
+
+
+def test_behavior_that_was_not_recorded_is_refused():
+    with pytest.raises(UserError, match="behavior_columns 1, 2, expected numbers from 0 to 1"):
+        abstract_encoder(changed("inputs", behavior_columns=(1, 2)))
+
+
+def test_a_recurrence_stands_behind_the_core_and_before_the_readouts():
+    config = changed("recurrent", name="conv_gru", channels=7, input_kernel=3, padding=False)
+    model = abstract_encoder(config)
+    assert model.core.recurrence.reset_gate_input.kernel.shape == (3, 3, 4, 7)
+    assert {readout.features.shape[1] for readout in model.readouts.values()} == {7}
+    height, width = abstract_encoder(tiny_config()).core.map_size(*FRAME)
+    assert model.core.map_size(*FRAME) == (height - 2, width - 2)
+
+
+def test_masks_have_the_size_of_the_map_that_they_are_laid_on():
+    config = changed("recurrent", name="conv_gru", channels=7, input_kernel=3, padding=False)
+    config |= {"readout": {"name": "factorized2d"}, "shifter": {"name": ""}}
+    model = abstract_encoder(config)
+    assert {r.spatial.shape[1:] for r in model.readouts.values()} == {model.core.map_size(*FRAME)}
+
+
+def test_a_readout_of_whole_maps_has_no_points_to_show(stores_folder):
+    (opened,) = build.stores(data(stores_folder), {}).values()
+    size = build.frame_size(opened, pool=2)
+    assert size == (opened.height // 2, opened.width // 2)
+    config = tiny_config() | {"readout": {"name": "factorized2d"}, "shifter": {"name": ""}}
+    make = functools.partial(build.new_encoder, config, {"ada": opened.neurons}, 2)
+    found = build.fields("ada", jax.eval_shape(functools.partial(make, frame_size=size)), opened, 2)
+    assert found.learned is None
+    assert np.array_equal(found.cortex_um, opened.neurons.position_um[:, :2])
 
 
 # --- stores ---------------------------------------------------------------------------------------
@@ -156,7 +196,8 @@ def stores_folder(tmp_path_factory):
 
 
 def data(where, mice=()):
-    return dict(recordings="sensorium2023", folder=str(where), mice=mice)
+    section = dict(recordings="sensorium2023", folder=str(where), mice=mice)
+    return changed("data", **section)["data"]
 
 
 def test_stores_are_those_of_the_folder_or_those_asked_for(stores_folder):
@@ -195,7 +236,7 @@ class Run:
         @jax.jit
         def initial_state():
             model = build.new_encoder(config, neurons(), 2, means)
-            return step.initial_state(model, build.optimizer(config["optimizer"]))[1]
+            return step.initial_state(model, build.optimizer(config))[1]
 
         state = initial_state()
         self.best = state.weights
@@ -205,6 +246,7 @@ class Run:
             config=plain(config),
             mice={m: dict(neurons=n, fingerprint="f" * 64) for m, n in POSITIONS.items()},
             behavior_columns=2,
+            frame_size=FRAME,
             step=7,
         )
         with checkpoints.Checkpoints(workdir) as saved:
@@ -244,6 +286,23 @@ def test_the_loaded_model_predicts_what_the_saved_one_did(finished):
     expected = predict(finished.graph)(finished.newest, batches)
     assert all(np.array_equal(found[mouse], expected[mouse]) for mouse in POSITIONS)
     assert separate(assemble(graph, weights))[0] == graph
+
+
+@pytest.mark.slow
+def test_a_run_with_a_recurrence_and_masks_trains_reports_and_comes_back(tmp_path):
+    parts = {
+        "recurrent": dict(name="conv_gru", channels=4, input_kernel=3, recurrent_kernel=3),
+        "readout": dict(name="factorized2d", l1_weight=0.1),
+        "shifter.name": "",
+    }
+    scores = runs.run(tmp_path / "run", tmp_path / "data", parts)
+    assert (tmp_path / "run" / "report.html").exists()
+    assert not (tmp_path / "run" / "figures" / "receptive_fields.png").exists()
+    graph, weights, about = build.load_encoder(tmp_path / "run")
+    model = assemble(graph, weights)
+    assert model.core.num_features == 4 and about["frame_size"] == [12, 14]
+    again = runs.run(tmp_path / "run", tmp_path / "data", parts)
+    assert again["oracle"].correlation == scores["oracle"].correlation
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

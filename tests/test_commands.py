@@ -26,6 +26,7 @@ SMALLER = {
         "--config.schedule.epoch_limit=2",
         "--config.evaluation.batch_size=1",
     ],
+    "scripts/download_sensorium.py": ["--list"],
     "scripts/simulate.py": [
         *("--neurons", "4", "--trials", "16", "--frames", "20"),
         *("--height", "12", "--width", "16"),
@@ -38,11 +39,15 @@ def readme_lines(start: str) -> list[str]:
     return re.findall(rf"^    ({re.escape(start)}.*)$", README, flags=re.MULTILINE)
 
 
-def typed(line: str, replaced: dict[str, str]) -> subprocess.CompletedProcess:
+def typed(line: str, replaced: dict[str, str], *more: str) -> subprocess.CompletedProcess:
+    """Runs a line of the README with parts of its words replaced, and more words at its end."""
     words = shlex.split(line)
     assert words[0] == "python"
     program = words[2] if words[1] == "-m" else words[1]
-    words = [replaced.get(word, word) for word in words[1:]] + SMALLER.get(program, [])
+    for found, put in replaced.items():
+        words = [word.replace(found, put) for word in words]
+    smaller = [] if "tiny" in line + "".join(replaced.values()) else SMALLER.get(program, [])
+    words = [*words[1:], *smaller, *more]
     run = subprocess.run(
         [sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
@@ -86,6 +91,61 @@ def test_readme_line_simulates_mice(tmp_path):
     said = typed(line, {"data/mice": str(tmp_path)}).stdout
     assert "no animal was recorded" in said
     assert len(list(tmp_path.glob("dynamic*/meta/trials/tiers.npy"))) == 2
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the runs and stores that the README speaks of, on the smallest mice."""
+    place = tmp_path_factory.mktemp("readme")
+    config = runs.preset("tiny")
+    config["data"]["folder"] = str(place / "data")
+    main.run(config, place / "runs" / "dynamic")
+    return place
+
+
+@pytest.mark.slow
+def test_readme_lines_evaluate_ensemble_ablate_submit_and_transfer(place):
+    at = {"runs/": f"{place}/runs/", "submission": f"{place}/submission"}
+    data = f"--config.data.folder={place / 'data'}"
+    by_kind, compare, ensemble, ablate, submit, transfer = (
+        next(line for line in readme_lines("python") if words in line)
+        for words in (
+            "--by kind", "--runs", "sensojax.ensemble", "sensojax.ablate", "sensojax.submit",
+            "transfer.py",
+        )
+    )  # fmt: skip
+    assert "in-domain" in typed(by_kind, at).stdout
+    typed(ensemble, {"dynamic.py": "dynamic.py:tiny", **at}, data)
+    said = typed(compare, at, "--out", str(place)).stdout
+    assert "dynamic" in said and "ensemble" in said
+    assert (place / "comparison.html").is_file()
+    studies = str(place / "ablation")
+    typed(ablate, {"behavior.py": "behavior.py:tiny"}, data, "--workdir", studies)
+    assert len(list((place / "ablation").glob("*/report.html"))) == 4
+    typed(submit, at)
+    assert list((place / "submission").glob("*.zip"))
+    new = {"transfer.py": "transfer.py:tiny", "NEW_MICE": f"{place}/new"}
+    typed(transfer, {**new, **at})
+    assert (place / "runs" / "transfer" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_readme_lines_of_the_tools_leave_a_file_for_every_mouse(place):
+    at = {"data/stores": str(place / "data" / "stores")}
+    tools = [line for line in readme_lines("python scripts/") if "data/stores --out" in line]
+    assert len(tools) == 7
+    for line in tools:
+        out = line.split()[-1]
+        typed(line, {**at, out: str(place / out)})
+        found = [path for path in (place / out).rglob("*") if "dynamic9100" in str(path)]
+        assert found, line
+
+
+@pytest.mark.slow
+def test_readme_line_downloads_what_the_list_names():
+    (line,) = readme_lines("python scripts/download_sensorium.py")
+    said = typed(line, {}).stdout  # with --list: there may be no network
+    assert "29156-11-10" in said and "29515-10-12" in said
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ Files and presets are found by listing the folder of configs, where each file ha
 """
 
 import dataclasses
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -17,9 +18,9 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from sensojax import build
+from sensojax import build, main
 from sensojax.errors import UserError
-from sensojax.models.encoder import separate
+from sensojax.models.encoder import assemble, separate
 from sensojax.pipeline.transforms import Statistics
 from sensojax.recordings import simulated
 from sensojax.training import step
@@ -61,14 +62,20 @@ def neurons(count):
     return Neurons(np.arange(count), np.random.default_rng(0).normal(size=(count, 3)))
 
 
+def video_size(config):
+    """(height, width) of the videos that a config is made for."""
+    return config["simulation"].get("height", 36), config["simulation"].get("width", 64)
+
+
+def new_encoder(config, mice):
+    size = tuple(pixels // config["inputs"]["pool"] for pixels in video_size(config))
+    return build.new_encoder(config, mice, behavior_columns=2, frame_size=size)
+
+
 def abstract_weights(config, counts):
     """The arrays of a config's encoder as shapes."""
     mice = {f"mouse{i}": neurons(count) for i, count in enumerate(counts)}
-
-    def made():
-        return separate(build.new_encoder(config, mice, behavior_columns=2))[1]
-
-    return jax.eval_shape(made)
+    return jax.eval_shape(lambda: separate(new_encoder(config, mice))[1])
 
 
 def size(tree):
@@ -136,7 +143,7 @@ def test_presets_have_the_same_settings(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_setting_is_read_by_someone(name):
-    source = "".join(p.read_text() for p in sorted((REPOSITORY / "sensojax").glob("*.py")))
+    source = "".join(p.read_text() for p in sorted((REPOSITORY / "sensojax").rglob("*.py")))
     config = config_of(name, MODULES[name].PRESETS[0])
     for section in config:
         assert f'["{section}"]' in source, section
@@ -162,13 +169,13 @@ def test_what_a_preset_names_can_be_built_from_its_other_settings(name, preset):
 def test_a_whole_training_step_fits_together(name, preset):
     """Encoder, optimizer, loss and preparation of a preset, traced on shapes alone."""
     config = config_of(name, preset).to_dict()
-    height, width = config["simulation"].get("height", 36), config["simulation"].get("width", 64)
+    height, width = video_size(config)
     data, mice = config["data"], {"a": neurons(3)}
-    model = jax.eval_shape(lambda: build.new_encoder(config, mice, 2))
-    optimizer = build.optimizer(config["optimizer"])
-    graph, _ = separate(model)
+    model = jax.eval_shape(lambda: new_encoder(config, mice))
+    optimizer = build.optimizer(config)
+    graph, weights = separate(model)
     state = jax.eval_shape(
-        lambda: step.initial_state(build.new_encoder(config, mice, 2), optimizer)[1]
+        lambda weights: step.initial_state(assemble(graph, weights), optimizer)[1], weights
     )
     frames, clips = data["window_frames"], data["batch_size"]
     assert model.core.lost_frames < frames
@@ -204,17 +211,43 @@ def test_a_whole_training_step_fits_together(name, preset):
     after, measured = jax.eval_shape(take_step, state, batches, known, 0.1)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     assert measured["loss"].shape == ()
-    assert {"a", "readout", "shifter"} < set(measured["parts"])
+    assert {"a", "readout", "shifter"} <= set(measured["parts"])
+    assert model.frozen_core or any(part.startswith("core_") for part in measured["parts"])
 
 
-def test_the_published_baseline_has_the_published_number_of_parameters():
-    config = config_of("dynamic", "sensorium").to_dict()
-    params = abstract_weights(config, FIVE_MICE).params
-    assert size(params["core"]) == 382_176
-    for mouse, count in enumerate(FIVE_MICE):
-        assert size(params["readouts"][f"mouse{mouse}"]) == (4 + 128 + 1) * count + 152
-        assert size(params["shifters"][f"mouse{mouse}"]) == 57
-    assert size(params) == 5_707_743
+# Parameters of the published models of the five newer mice (baselines 8.1, 13): of the core, of
+# the recurrence, of all together.
+PUBLISHED = {
+    ("dynamic", "sensorium"): (382_176, 0, 5_707_743),
+    ("dynamic_gru", "sensorium"): (44_152, 1_991_040, 4_798_583),
+    ("dynamic_gru", "demo"): (618_368, 1_204_608, 4_586_367),
+    ("dynamic_frames", "sensorium"): (50_624, 0, 2_814_015),
+    ("dynamic_3d", "sensorium"): (1_946_688, 0, 4_710_079),
+    ("dynamic_3d", "demo_factorized"): (527_808, 0, 3_291_199),
+    ("dynamic_3d", "demo_factorized_readout"): (527_808, 0, 527_808 + 94_800_512),
+}
+
+
+@pytest.mark.parametrize(("name", "preset"), PUBLISHED)
+def test_published_models_have_the_published_numbers_of_parameters(name, preset):
+    params = abstract_weights(config_of(name, preset).to_dict(), FIVE_MICE).params
+    of_core, of_recurrence = params["core"], {}
+    if "recurrence" in of_core:
+        of_core, of_recurrence = of_core["core"], of_core["recurrence"]
+    assert (size(of_core), size(of_recurrence), size(params)) == PUBLISHED[name, preset]
+
+
+def test_a_page_finds_its_neighbours_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "configs", None)  # put back afterwards
+    folder = tmp_path / "configs"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "neighbour.py").write_text("answer = 42")
+    for page in ("page.py", "deeper/page.py"):
+        for arguments in (["--config", f"{folder / page}:tiny"], [f"--config={folder / page}"]):
+            del sys.modules["configs"]
+            main.let_pages_import_each_other(["main", "--config.seed=1", *arguments])
+            assert importlib.import_module("configs.neighbour").answer == 42
+            del sys.modules["configs.neighbour"]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import jax
 import pytest
 
 from sensojax import build
-from sensojax.experiment import Experiment
+from sensojax.experiments.experiment import Experiment
 from sensojax.training import journal
 from tests import runs
 

@@ -24,29 +24,39 @@ TABLE = {
     "types": (0, ""),
     "writing": (0, ""),
     "recordings": (1, "stimuli"),  # the simulated ones show stimuli
+    "statistics": (1, ""),
     "stimuli": (1, ""),
-    "store": (2, ""),
-    "conversion": (2, "store"),
-    "pipeline": (3, "store"),
+    "zarrs": (2, ""),
+    "store": (2, "zarrs"),
+    "conversion": (2, "store zarrs statistics"),
+    "pipeline": (3, "store stimuli"),  # folds by what was shown
     "models": (4, ""),
     "losses": (5, ""),
     "moments": (5, ""),
     "metrics": (5, "losses moments"),
     "reliability": (5, "metrics"),
-    "image_scores": (5, "metrics reliability"),
+    "repeats": (5, "metrics reliability"),
+    "image_scores": (5, "metrics reliability repeats"),
     "training": (6, "models"),  # a step takes a model apart and puts it together
-    "evaluation": (6, "pipeline metrics reliability image_scores"),
+    "evaluation": (6, "pipeline metrics reliability repeats image_scores"),
     "insilico": (6, "models stimuli metrics"),
     "interop": (6, "models"),
     "spikes": (6, ""),
     "build": (
         7,
         "recordings stimuli store conversion pipeline models losses moments metrics reliability "
-        "image_scores training evaluation insilico interop spikes",
+        "repeats image_scores training evaluation insilico interop spikes",
     ),
-    "experiment": (8, "build models pipeline training evaluation"),
-    "main": (8, "build experiment training evaluation"),
-    "evaluate": (8, "build experiment models training evaluation"),
+    "experiments": (8, "build recordings store models pipeline training evaluation"),
+    "main": (9, "build experiments training evaluation"),
+    "ensemble": (9, "build main experiments training evaluation"),
+    "ablate": (9, "build main experiments training evaluation"),
+    "evaluate": (9, "build experiments training evaluation pipeline"),
+    "submit": (9, "experiments store training evaluation pipeline"),
+    "tools": (
+        9,
+        "experiments recordings stimuli store zarrs conversion statistics pipeline evaluation",
+    ),
 }
 LEVEL = {part: level for part, (level, _) in TABLE.items()}
 ALLOWED = {

@@ -41,7 +41,7 @@ def loader(bench: Bench) -> list[Row]:
 
 def _our_loader(bench):
     """Seconds of reading, normalising and bringing to the device so many batches."""
-    config = subject.configured(bench.sizes)
+    config = subject.configured(bench.sizes, "factorised")
     stores = {bench.session.store.mouse: bench.session.store}
     data = config["data"]
     batches = build.batches(data, stores, 0)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from scripts.benchmarks.measuring import in_turn, timed
-from sensojax import store
+from sensojax import zarrs
 
 MATMUL_SIZE = 2048
 
@@ -33,7 +33,7 @@ def described(peer) -> dict:
     return dict(
         date=time.strftime("%Y-%m-%d"),
         cpu=_cpu(),
-        cores=store.cores(),
+        cores=zarrs.cores(),
         device=jax.devices()[0].device_kind,
         load_before=round(os.getloadavg()[0], 1),
         ours=ours | {"python": platform.python_version()},

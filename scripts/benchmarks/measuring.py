@@ -88,7 +88,10 @@ def peak_memory() -> int:
 
 @dataclass
 class Bench:
-    """What all rows share. mice: numbers of mice to measure models with; said: sentences."""
+    """What all rows share.
+
+    mice: numbers of mice to measure models with; models: names of these models; said: sentences.
+    """
 
     sizes: Sizes
     session: Session
@@ -96,6 +99,7 @@ class Bench:
     peer: Peer | None
     repeats: int
     mice: tuple[int, ...]
+    models: tuple[str, ...] = ("factorised",)
     said: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager

@@ -25,23 +25,47 @@ class OneByOne:
         return iter(self.batches)
 
 
-def baseline(make: Callable, loaders: dict[str, OneByOne], core: dict) -> torch.nn.Module:
-    """The published factorised baseline (baselines 8.1), at the given widths and kernels.
+def baseline(
+    make: Callable, loaders: dict[str, OneByOne], core: dict, recurrent: dict
+) -> torch.nn.Module:
+    """A published baseline (baselines 8.1), factorised or GRU, at the given widths and kernels.
 
-    make: the kit's own builder; core: our settings of the core.
+    make: the kit's own builder; core, recurrent: our settings of both.
     """
+    channels = next(iter(loaders.values())).batches[0].videos.shape[1]
     shift = dict(
         gamma_shifter=0, shift_layers=3, input_channels_shifter=2, hidden_channels_shifter=5
     )
     network = dict(
         type="cortex", input_dimensions=2, hidden_layers=1, hidden_features=30, final_tanh=True
     )
+    core_of = _rotation_equivariant if recurrent["name"] else _factorised
     return make(
         loaders,
         seed=0,
+        **core_of(core, channels),
+        use_gru=bool(recurrent["name"]),
+        gru_dict=_gru(core, recurrent) if recurrent["name"] else None,
+        readout_type="gaussian",
+        readout_dict=dict(
+            bias=True,
+            init_mu_range=0.2,
+            init_sigma=1.0,
+            gamma_readout=0.0,
+            gauss_type="full",
+            grid_mean_predictor=network,
+        ),
+        use_shifter=True,
+        shifter_type="MLP",
+        shifter_dict=shift,
+    )
+
+
+def _factorised(core, channels):
+    return dict(
         core_type="3D_factorised",
         core_dict=dict(
-            input_channels=next(iter(loaders.values())).batches[0].videos.shape[1],
+            input_channels=channels,
             hidden_channels=core["channels"],
             spatial_input_kernel=(core["spatial_kernels"][0],) * 2,
             temporal_input_kernel=core["temporal_kernels"][0],
@@ -61,18 +85,43 @@ def baseline(make: Callable, loaders: dict[str, OneByOne], core: dict) -> torch.
             padding=False,
             final_nonlin=True,
         ),
-        readout_type="gaussian",
-        readout_dict=dict(
+    )
+
+
+def _rotation_equivariant(core, channels):
+    """All layers have one width there, and all but the first one kernel."""
+    return dict(
+        core_type="2D_equivariant",
+        core_dict=dict(
+            input_channels=channels,
+            hidden_channels=core["channels"][0],
+            input_kern=core["kernels"][0],
+            hidden_kern=core["kernels"][1],
+            layers=len(core["channels"]),
+            num_rotations=core["rotations"],
+            gamma_input=core["spatial_smoothness"],
+            gamma_hidden=core["group_sparsity"],
+            momentum=core["weight_of_new"],
+            final_nonlinearity=core["final_nonlinearity"],
+            pad_input=False,
+            hidden_padding=None,
             bias=True,
-            init_mu_range=0.2,
-            init_sigma=1.0,
-            gamma_readout=0.0,
-            gauss_type="full",
-            grid_mean_predictor=network,
+            batch_norm=True,
+            final_batchnorm_scale=True,
+            laplace_padding=None,
+            input_regularizer="LaplaceL2norm",
+            use_avg_reg=False,
+            stack=-1,
+            skip=0,
         ),
-        use_gru=False,
-        gru_dict=None,
-        use_shifter=True,
-        shifter_type="MLP",
-        shifter_dict=shift,
+    )
+
+
+def _gru(core, recurrent):
+    return dict(
+        input_channels=core["channels"][-1] * core["rotations"],
+        rec_channels=recurrent["channels"],
+        input_kern=recurrent["input_kernel"],
+        rec_kern=recurrent["recurrent_kernel"],
+        gamma_rec=0,
     )

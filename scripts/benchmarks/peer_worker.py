@@ -72,8 +72,16 @@ class Worker:
 
     # --- training and prediction ---
 
-    def model(self, folder: str, core: dict, mice: list[str], num_files: int, rate: float) -> None:
-        """Builds the published baseline for the batches, trials and weights in a folder.
+    def model(
+        self,
+        folder: str,
+        core: dict,
+        recurrent: dict,
+        mice: list[str],
+        num_files: int,
+        rate: float,
+    ) -> None:
+        """Builds a published baseline for the batches, trials and weights in a folder.
 
         <mouse>-batch.npz holds the four arrays of a batch as the kit's loader gives them;
         <mouse>-trials.npz whole trials, to be predicted one by one; weights.npz a state dict.
@@ -88,7 +96,7 @@ class Worker:
             singles = [Batch(*(x[i : i + 1] for x in trials)) for i in range(len(trials.videos))]
             self.batches[mouse] = OneByOne([batch], coordinates)
             self.trials[mouse] = OneByOne(singles, coordinates)
-        self.net = baseline(self.models.make_video_model, self.batches, core)
+        self.net = baseline(self.models.make_video_model, self.batches, core, recurrent)
         found = self.net.load_state_dict(weights, strict=False)
         # Fixed filters of penalties and counters of batch norm come with the model itself.
         lost = set(found.missing_keys) & dict(self.net.named_parameters()).keys()
@@ -112,7 +120,9 @@ class Worker:
         (batch,) = self.batches[mouse]
         predicted = self.net(batch.videos, data_key=mouse, **batch._asdict())
         observed = batch.responses.transpose(2, 1)[:, -predicted.shape[1] :]
-        penalties = sum(self.net.core.regularizer()) + self.net.readout.regularizer(mouse)
+        of_core = self.net.core.regularizer()  # two numbers if the core is 3-D
+        of_core = sum(of_core) if isinstance(of_core, tuple) else of_core
+        penalties = of_core + self.net.readout.regularizer(mouse)
         scale = math.sqrt(self.num_files / len(batch.videos))
         return scale * self.criterion(predicted, observed) + penalties
 

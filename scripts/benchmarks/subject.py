@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs.dynamic import get_config
+from configs import dynamic, dynamic_gru
 from sensojax import build, conversion
 from sensojax.interop import sensorium
 from sensojax.models import convolution
@@ -40,7 +40,7 @@ class Sizes:
     tier_trials: int = 60
     scored_frames: int = 250
     loader_steps: int = 100
-    core: Mapping = field(default_factory=dict)  # what differs from the published one
+    changes: Mapping = field(default_factory=dict)  # by model, sections: what is not as published
 
 
 TINY = Sizes(
@@ -54,8 +54,27 @@ TINY = Sizes(
     tier_trials=5,
     scored_frames=20,
     loader_steps=3,
-    core=dict(channels=(4, 6), spatial_kernels=(5, 3), temporal_kernels=(5, 3), strides=(1, 1)),
+    changes=dict(
+        factorised=dict(
+            core=dict(
+                channels=(4, 6), spatial_kernels=(5, 3), temporal_kernels=(5, 3), strides=(1, 1)
+            )
+        ),
+        gru=dict(
+            core=dict(
+                channels=(2, 2),
+                kernels=(5, 3),
+                strides=(1, 1),
+                paddings=("valid", "same"),
+                rotations=4,
+            ),
+            recurrent=dict(channels=8, input_kernel=3, recurrent_kernel=3),
+        ),
+    ),
 )
+
+# The published baselines that can be measured: the configs that are them.
+MODELS = dict(factorised=dynamic, gru=dynamic_gru)
 
 
 class Session:
@@ -113,11 +132,12 @@ def _link(source, to, names):
             os.symlink((source / name).absolute(), to / name)
 
 
-def configured(sizes: Sizes) -> dict:
-    """The published baseline's config at these sizes."""
-    config = get_config("sensorium").to_dict()
+def configured(sizes: Sizes, model: str) -> dict:
+    """A published baseline's config at these sizes."""
+    config = MODELS[model].get_config("sensorium").to_dict()
     config["data"] |= dict(window_frames=sizes.window_frames, batch_size=sizes.batch)
-    config["core"] |= sizes.core
+    for section, different in sizes.changes.get(model, {}).items():
+        config[section] |= different
     return config
 
 
@@ -128,14 +148,14 @@ def folder_bytes(folder: Path) -> int:
 
 
 class Model:
-    """The published factorised baseline on so many mice (one session under several names).
+    """A published baseline, of MODELS, on so many mice (one session under several names).
 
     batch: raw, on the device; trials: two whole trials of each mouse, likewise. `step()` and
     `predict(raw)` are compiled; compile_seconds says what that took.
     """
 
-    def __init__(self, session: Session, sizes: Sizes, num_mice: int):
-        config = self.config = configured(sizes)
+    def __init__(self, session: Session, sizes: Sizes, num_mice: int, model: str):
+        config = self.config = configured(sizes, model)
         store = session.store
         self.stores = {f"mouse{i + 1}": store for i in range(num_mice)}
         self.num_files = len(store.trials)
@@ -152,7 +172,7 @@ class Model:
         )
         self.weights = sensorium.export(sensorium.encoder(model))
         self.lost_frames = model.core.lost_frames
-        optimizer = build.optimizer(config["optimizer"])
+        optimizer = build.optimizer(config)
         self.rate = config["schedule"]["initial_rate"]
         self.graph, self.state = step.initial_state(model, optimizer)
         train_step = step.make_train_step(
@@ -200,17 +220,43 @@ class Model:
     def flops(self, frames: int, *, training: bool) -> float:
         """Floating-point operations of the core for one clip of so many frames."""
         height, width = next(iter(self.batch.values())).video.shape[2:]
-        return core_flops(self.config["core"], frames, height, width, training=training)
+        return core_flops(self.config, frames, height, width, training=training)
 
 
 def core_flops(
-    core: Mapping, frames: int, height: int, width: int, *, training: bool, inputs: int = 3
+    config: Mapping, frames: int, height: int, width: int, *, training: bool, inputs: int = 3
 ) -> float:
-    """Floating-point operations of a core (a config's settings) on one clip, without padding.
+    """Floating-point operations of a config's core, and recurrence if it has one, on one clip.
 
     Counted as direct convolutions, whichever way they are done. Training is three times predicting,
     but for the gradient of the video, which nobody needs.
     """
+    count = _framewise_flops if config["recurrent"]["name"] else _factorised_flops
+    total, first = count(config, frames, height, width, inputs)
+    return 3 * total - first if training else total
+
+
+def _framewise_flops(config, frames, height, width, inputs):
+    """Of all convolutions and of the first one; a layer's padding is "valid" or "same"."""
+    core, recurrent = config["core"], config["recurrent"]
+    total = first = 0.0
+    for features, size, padding in zip(
+        core["channels"], core["kernels"], core["paddings"], strict=True
+    ):
+        if padding == "valid":
+            height, width = (convolution.output_size(each, size) for each in (height, width))
+        outputs = core["rotations"] * features
+        total += 2.0 * frames * height * width * inputs * outputs * size**2
+        first, inputs = first or total, outputs
+    states = recurrent["channels"]
+    seen, remembered = recurrent["input_kernel"] ** 2, recurrent["recurrent_kernel"] ** 2
+    each_pixel = 3 * states * (inputs * seen + states * remembered)
+    return total + 2.0 * frames * height * width * each_pixel, first
+
+
+def _factorised_flops(config, frames, height, width, inputs):
+    """Of all convolutions and of the first one; nothing is padded."""
+    core = config["core"]
     sizes = zip(core["channels"], core["spatial_kernels"], core["temporal_kernels"], strict=True)
     total = first = 0.0
     for outputs, space, duration in sizes:
@@ -220,7 +266,7 @@ def core_flops(
         frames -= duration - 1
         total += spatial + 2.0 * frames * height * width * outputs**2 * duration
         first, inputs = first or spatial, outputs
-    return 3 * total - first if training else total
+    return total, first
 
 
 def _compiled(function, *arguments):

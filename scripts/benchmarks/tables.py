@@ -17,7 +17,9 @@ kernels 11, 5, 5 in space and in time; full Gaussian readout with cortex positio
 for every frame and neuron; shifter; Poisson loss with the published scale; AdamW) on 80-frame clips
 of 36 x 64 pixels and 7,863 neurons per mouse, 8 clips of each. Ours takes all mice in one step and
 includes normalising the raw bytes; the published code takes one mouse after the other, adds up
-gradients, and starts from normalised arrays. Neither reads files here.""",
+gradients, and starts from normalised arrays. Neither reads files here. The GRU rows have the
+published GRU baseline instead: a rotation-equivariant core (4 layers of 8 features in 8
+orientations, kernels 9, 7, 7, 7) and a convolutional GRU of 64 channels with kernels of 9.""",
     prediction="""The same model in evaluation mode, its published prediction function on the
 other side: the 80-frame batch, and two whole 300-frame trials of each mouse (one at a time on the
 published side, whose loader gives whole trials so). Frames are those of the input.""",
@@ -34,6 +36,15 @@ and once as simulated, mostly zeros. Recordings should lie between the two. All 
 first one.""",
     conversion="""Published files to store, in megabytes of source per second, beside copying the
 same files with `shutil.copytree` on the same disk, files in the page cache.""",
+    gabors="""Direction, wavelength and frequency of the Gabor in every block of 25 frames, 72
+possible ones; clips in memory. The other side is plain numpy by the rule of the published tool: one
+correlation coefficient for every block and template, templates made beforehand.""",
+    video_ids="""From the files of a session (in the page cache) to a number for each different
+video. The other side compares whole videos in turn by the published rule, in plain numpy; its work
+grows with the square of the trials, and a published session has ten times as many.""",
+    statistics="""Minimum, maximum, median, mean and standard deviation of video, responses,
+behaviour and pupil over the train tier, from the published files in the page cache. The other side
+holds all trials of a variable in one float32 array and asks numpy.""",
 )
 
 

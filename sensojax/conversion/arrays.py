@@ -4,7 +4,7 @@ In go prepared trials; out come files. A piece is what a reader unpacks at once:
 
 Responses lie on disk as [trial neuron time], the only place where time comes last: a neuron is
 silent for many frames in a row, so its zeros make long runs, which pack better and unpack faster.
-`store.open_array` turns them round. Measured on 80-frame windows of 7,863 neurons with events as in
+`zarrs.open_array` turns them round. Measured on 80-frame windows of 7,863 neurons with events as in
 deconvolved calcium (30 Hz by low-pass from 8 Hz, 79 % zeros), and, as the worst case, with noise
 instead of zeros; size as share of the float64 source, milliseconds of one core per window:
 
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import tensorstore as ts
 
-from sensojax import errors, store
+from sensojax import errors, zarrs
 from sensojax.conversion import trials
 
 # A window of 80 frames reads at most 100. A file holds 1000 frames, more than any published trial
@@ -75,7 +75,7 @@ class Arrays:
 
     def _open_or_create(self, name: str, values: np.ndarray) -> ts.TensorStore:
         if (self.folder / name / "zarr.json").exists():
-            return store.open_array(self.folder, name)
+            return zarrs.open_array(self.folder, name)
         piece_frames = PIECE_FRAMES if len(values) > 1 else 1  # single images, not videos
         if name.startswith("clips"):
             _, height, width = values.shape
@@ -116,9 +116,9 @@ def _create(
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
         "codecs": codecs,
     }
-    spec = store.array_spec(folder, name) | {"metadata": metadata}
-    ts.open(spec, context=store.context(), create=True, delete_existing=True).result()
-    return store.open_array(folder, name)
+    spec = zarrs.array_spec(folder, name) | {"metadata": metadata}
+    ts.open(spec, context=zarrs.context(), create=True, delete_existing=True).result()
+    return zarrs.open_array(folder, name)
 
 
 def cut(folder: Path, max_frames: int, num_clips: int) -> None:
@@ -126,7 +126,7 @@ def cut(folder: Path, max_frames: int, num_clips: int) -> None:
     for path in sorted(folder.glob("*/zarr.json")):
         name = path.parent.name
         if name not in TRACES:
-            array = store.open_array(folder, name)
+            array = zarrs.open_array(folder, name)
             rows = num_clips if name.startswith("clips") else array.shape[0]
             shape = (rows, max_frames, *array.shape[2:])
             array.resize(exclusive_max=shape, resize_metadata_only=True).result()

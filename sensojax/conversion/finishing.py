@@ -10,13 +10,13 @@ import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
 import sensojax
-from sensojax import errors, store, types
+from sensojax import errors, store, types, zarrs
 from sensojax.conversion import arrays, journal
+from sensojax.statistics.running import Moments
 
 
 def finish(
@@ -77,38 +77,6 @@ def _describe(recording: types.Recording, notes: journal.Journal, max_frames: in
 # Statistics of the train tier -------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Count, mean and sum of squared deviations; they merge without loss of precision.
-
-    Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance".
-    """
-
-    count: int
-    mean: np.ndarray
-    squares: np.ndarray
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> "Moments":
-        """Over the first axis, in float64."""
-        values = values.astype(np.float64)
-        mean = values.mean(axis=0)
-        values -= mean
-        return cls(len(values), mean, np.einsum("t...,t...->...", values, values))
-
-    def __add__(self, other: "Moments") -> "Moments":
-        count = self.count + other.count
-        delta = other.mean - self.mean
-        mean = self.mean + delta * (other.count / count)
-        between = delta**2 * (self.count * other.count / count)
-        return Moments(count, mean, self.squares + other.squares + between)
-
-    @property
-    def std(self) -> np.ndarray:
-        """Population standard deviation, as in the published statistics."""
-        return np.sqrt(self.squares / self.count)
-
-
 def train_statistics(stored: store.TrialStore) -> dict[str, np.ndarray]:
     """Mean and std over the valid frames of the train tier, named as in `tables.npz`.
 
@@ -122,7 +90,7 @@ def train_statistics(stored: store.TrialStore) -> dict[str, np.ndarray]:
         if line["tier"] == "train" and line["num_frames"]
     ]
     total: dict[str, Moments] = {}
-    with ThreadPoolExecutor(store.cores()) as pool:
+    with ThreadPoolExecutor(zarrs.cores()) as pool:
         for moments in pool.map(lambda row: _moments(stored, row), rows):
             for name, value in moments.items():
                 total[name] = total[name] + value if name in total else value

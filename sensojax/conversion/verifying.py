@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sensojax import errors, progress, store, types
+from sensojax import errors, progress, store, types, zarrs
 from sensojax.conversion import journal, trials
 
 
@@ -23,7 +23,7 @@ def verify(path: str | Path, recording: types.Recording, *, workers: int = 0) ->
         stored.path, stored.header, journal.header(recording, journal.tables(recording), dtype)
     )
     rows = range(len(stored.trials))
-    prepared = trials.in_order(recording, rows, dtype, workers or store.cores())
+    prepared = trials.in_order(recording, rows, dtype, workers or zarrs.cores())
     shown = progress.track(prepared, f"verifying {stored.mouse}", len(rows))
     for row, source in enumerate(shown):
         _compare(stored, row, source)

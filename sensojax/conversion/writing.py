@@ -9,7 +9,7 @@ import os
 from collections import deque
 from pathlib import Path
 
-from sensojax import errors, progress, store, types
+from sensojax import errors, progress, store, types, zarrs
 from sensojax.conversion import arrays, finishing, trials
 from sensojax.conversion import journal as journals
 
@@ -47,7 +47,7 @@ def write(
     partial.mkdir(parents=True, exist_ok=True)
     with journals.Journal(partial, header) as journal:
         if not (partial / store.DESCRIPTION).exists():
-            _write_trials(recording, journal, response_dtype, workers or store.cores())
+            _write_trials(recording, journal, response_dtype, workers or zarrs.cores())
             finishing.finish(recording, journal, tables)
         os.replace(partial, path)
     (path / journals.TRACES).unlink()
@@ -93,7 +93,7 @@ def _placed_clips(journal: journals.Journal) -> trials.Clips:
     for clip, (frames, dtype) in lengths.items():
         if frames:
             try:
-                array = store.open_array(journal.folder, f"clips_{dtype}")
+                array = zarrs.open_array(journal.folder, f"clips_{dtype}")
                 prefixes[clip] = trials.prefixes(array[clip, :frames].read().result())
             except ValueError as error:
                 raise store.damaged(journal.folder, error) from error

@@ -1,29 +1,34 @@
 """An evaluator: a question asked of a model, answered step by step with sums that add up.
 
 In: the `Predictions` of one tier and how to count; out: a `Score` for given weights, and traces of
-single neurons to look at. For simulated mice the noiseless rates are scored once in the same way:
-that is the ceiling, the best that any model can reach on these very responses.
+single neurons to look at. One program makes the sums of every trial of all mice; `Tally` adds them
+up by kind of stimulus and altogether. For simulated mice the noiseless rates are scored once in the
+same way: that is the ceiling, the best that any model can reach on these very responses.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
 
 from sensojax import metrics
 from sensojax.errors import check_name
+from sensojax.evaluation import measures
+from sensojax.evaluation.measures import Sums
 from sensojax.evaluation.predictions import Predictions, Step
 from sensojax.evaluation.results import MouseScore, Score, Traces
+from sensojax.evaluation.tally import Tally
 
 # Whom the report shows: the quantile of the correlation over a mouse's neurons, by name.
 SHOWN = {"95th percentile": 0.95, "median": 0.5}
 
 
 class Evaluator:
-    """Scores weights on one tier. conditions: normalization and protocol, to be said of the score.
+    """Scores weights on one tier. normalization, trained_under, protocol: to be said of the score.
 
-    nan_rule: one of `metrics.NAN_RULES`. sharding: of the sums, for several devices.
+    nan_rule: one of `metrics.NAN_RULES`. sums: what `summing` made for that rule, to be shared by
+    evaluators, else it makes its own. sharding: of the sums, for several devices.
     """
 
     def __init__(
@@ -33,6 +38,8 @@ class Evaluator:
         normalization: str,
         protocol: str,
         nan_rule: str,
+        trained_under: str = "",
+        sums: Callable | None = None,
         sharding: jax.sharding.Sharding | None = None,
     ):
         check_name(nan_rule, metrics.NAN_RULES, "evaluation.nan_rule")
@@ -40,62 +47,86 @@ class Evaluator:
         self._conditions = dict(
             tier=predictions.tier,
             normalization=normalization,
+            trained_under=trained_under or normalization,
             protocol=protocol,
-            skip_frames=predictions.skip_frames,
             nan_rule=nan_rule,
             simulated=any(store.simulated for store in predictions.stores.values()),
+            **predictions.frames._asdict(),
         )
         self._nan_rule = nan_rule
-        self._sums = jax.jit(functools.partial(_sums, nan_rule), out_shardings=sharding)
+        self._sums = sums or summing(nan_rule, sharding)
         self._ceiling = {}
 
-    def run(self, weights, *, step: int, seeds: tuple[int, ...], ensemble: bool = False) -> Score:
-        """The score of these weights; step and seeds say whose they are."""
-        model, truth = {}, {}
+    def run(
+        self,
+        weights,
+        *,
+        step: int,
+        seeds: tuple[int, ...],
+        ensemble: bool = False,
+        names: Iterable[str] = (),
+    ) -> Score:
+        """The score of these weights; step and seeds say whose they are.
+
+        names: of `evaluation.measures`, beside the single-trial correlation.
+        """
+        wanted = measures.wanted(names)
+        model = Tally(self.predictions, self._nan_rule, wanted)
+        truth = Tally(self.predictions, self._nan_rule, ())
         rates = self.predictions.have_rates and not self._ceiling
         for part in self.predictions.steps(weights, rates=rates):
-            _add(model, self._sums(part.predicted, part.observed))
+            model.add(part, self._sums(part.predicted, part.observed))
             if rates:
-                _add(truth, self._sums(part.rates, part.observed))
+                truth.add(part, self._sums(part.rates, part.observed))
         if rates:
-            self._ceiling = {mouse: sums[0].value() for mouse, sums in truth.items()}
-        mice = {mouse: self._mouse_score(mouse, *sums) for mouse, sums in model.items()}
-        return Score(step=step, seeds=seeds, ensemble=ensemble, mice=mice, **self._conditions)
+            self._ceiling = {mouse: truth.of(mouse) for mouse in self.predictions.stores}
+        mice, kinds = {}, {}
+        for mouse in self.predictions.stores:
+            whole, by_kind = model.of(mouse)
+            ceiling, ceilings = self._ceiling.get(mouse, (None, {}))
+            mice[mouse] = self._mouse_score(mouse, whole, ceiling, wanted)
+            for kind, sums in by_kind.items():
+                # A kind that is all there is needs no second copy of everything.
+                same = sums.num_trials == whole.num_trials
+                made = (mouse, sums, ceilings.get(kind), wanted)
+                kinds.setdefault(kind, {})[mouse] = (
+                    mice[mouse] if same else self._mouse_score(*made)
+                )
+        about = dict(step=step, seeds=seeds, ensemble=ensemble)
+        return Score(**about, **self._conditions, mice=mice, kinds=kinds)
 
-    def _mouse_score(self, mouse, correlation, loss) -> MouseScore:
-        rows = self.predictions.rows[mouse]
-        counted = self.predictions.num_frames[mouse][rows] - self.predictions.skip_frames
+    def _mouse_score(self, mouse: str, sums: Sums, ceiling: Sums | None, wanted) -> MouseScore:
+        found, left_out = measures.values(wanted, sums)
         return MouseScore(
             mouse=mouse,
-            correlation=correlation.value(),
-            undefined=int(correlation.undefined().sum()),
-            poisson_loss=float(np.mean(loss.value())),
-            num_trials=len(rows),
-            num_frames=int(np.maximum(counted, 0).sum()),
-            ceiling=self._ceiling.get(mouse),
+            correlation=sums.correlation.value(),
+            undefined=int(sums.correlation.undefined().sum()),
+            poisson_loss=float(np.mean(sums.loss.value())),
+            num_trials=sums.num_trials,
+            num_frames=sums.num_frames,
+            ceiling=None if ceiling is None else ceiling.correlation.value(),
+            measures=found,
+            left_out=left_out,
+            depth_um=self.predictions.stores[mouse].neurons.position_um[:, 2],
         )
 
     def traces(self, weights, score: Score, *, neurons: int = 2, trials: int = 2) -> list[Traces]:
         """Responses of `neurons` good and `neurons` median neurons of each mouse.
 
-        They are cut from the first `trials` trials of the tier, scored frames only.
+        They are cut from the first `trials` trials of different videos, scored frames only.
         """
         chosen = {
             mouse: {label: each.neurons_near(q, neurons) for label, q in SHOWN.items()}
             for mouse, each in score.mice.items()
         }
         columns = {mouse: np.concatenate(list(each.values())) for mouse, each in chosen.items()}
+        shown = {mouse: self._different(mouse, trials) for mouse in chosen}
         pieces = {mouse: [] for mouse in chosen}
-        for part in self.predictions.steps(weights, rates=self.predictions.have_rates):
+        rates = self.predictions.have_rates
+        for part in self.predictions.steps(weights, rates=rates, only=shown):
             for mouse, found in pieces.items():
-                room = trials - len(found)
-                for i, row in enumerate(part.rows[mouse][:room]):
+                for i, row in enumerate(part.rows[mouse]):
                     found.append(self._piece(part, mouse, i, int(row), columns[mouse]))
-            if all(
-                len(found) >= min(trials, len(self.predictions.rows[mouse]))
-                for mouse, found in pieces.items()
-            ):
-                break
         return [
             self._trace(mouse, label, neuron, list(columns[mouse]).index(neuron), pieces, score)
             for mouse, labels in chosen.items()
@@ -103,9 +134,17 @@ class Evaluator:
             for neuron in listed
         ]
 
+    def _different(self, mouse: str, trials: int) -> np.ndarray:
+        """Rows of the first trials of different videos, as far as there are such."""
+        rows = self.predictions.rows[mouse]
+        _, first = np.unique(self.predictions.stores[mouse].video_ids[rows], return_index=True)
+        others = np.setdiff1d(np.arange(len(rows)), first)
+        return rows[np.concatenate((first, others))][:trials]
+
     def _piece(self, part: Step, mouse, example, row, columns) -> dict[str, np.ndarray]:
         """The scored frames of one trial: {what: [time, chosen neuron]}."""
-        first, last = self.predictions.skip_frames, int(self.predictions.num_frames[mouse][row])
+        first = self.predictions.frames.skip_frames
+        last = first + self.predictions.num_scored(mouse, row)
         time = part.observed[mouse].responses.shape[1]
         arrays = {"predicted": part.predicted[mouse], "observed": part.observed[mouse].responses}
         arrays |= {"rates": part.rates[mouse]} if part.rates else {}
@@ -133,21 +172,27 @@ class Evaluator:
         )
 
 
+def summing(nan_rule: str, sharding: jax.sharding.Sharding | None = None) -> Callable:
+    """The program that makes the sums of every trial of a step, for all evaluators of this rule."""
+    return jax.jit(functools.partial(_sums, nan_rule), out_shardings=sharding)
+
+
 def _sums(nan_rule, predicted, observed):
-    """Inside jit: (correlation, loss) of every mouse; predicted may lack the first frames."""
+    """Inside jit: (correlation, loss) of every trial of every mouse, fields [batch neuron].
+
+    predicted may lack the first frames.
+    """
+
+    def of_trial(predicted, observed, valid):
+        seen = (predicted[None], observed[None], valid[None])
+        return (
+            metrics.Correlation.of(*seen, nan_rule=nan_rule),
+            metrics.PoissonLoss.of(*seen),
+        )
+
     sums = {}
     for mouse, batch in observed.items():
         frames = predicted[mouse].shape[1]
         seen = (predicted[mouse], batch.responses[:, -frames:], batch.valid[:, -frames:])
-        sums[mouse] = (
-            metrics.Correlation.of(*seen, nan_rule=nan_rule),
-            metrics.PoissonLoss.of(*seen),
-        )
+        sums[mouse] = jax.vmap(of_trial)(*seen)
     return sums
-
-
-def _add(total: dict, part: Mapping) -> None:
-    """Adds the sums of one step to those so far, on the host in float64."""
-    for mouse, sums in part.items():
-        before = total.get(mouse)
-        total[mouse] = tuple(a + b for a, b in zip(before, sums, strict=True)) if before else sums

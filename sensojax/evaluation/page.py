@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 from sensojax.evaluation.figures import DPI
+from sensojax.evaluation.measures import MEASURES, SINGLE_TRIAL
 from sensojax.evaluation.results import Score, short_name
 
 PIXELS_PER_INCH = 100  # on the page: figures are 9.4 inches wide, the page 940 pixels
@@ -34,6 +35,7 @@ th:last-child, td:last-child { padding-right: .2rem; }
 th:first-child, td:first-child { text-align: left; padding-left: .2rem; }
 table.words td, table.words th { text-align: left; vertical-align: top; overflow-wrap: anywhere; }
 table.words td:first-child { white-space: nowrap; padding-right: 1.5rem; color: #444; }
+tr.total td { border-top: 1px solid #999; font-weight: 600; }
 .wide { overflow-x: auto; }
 figure { margin: 1.4rem 0 2rem; break-inside: avoid; }
 figure img { display: block; max-width: 100%; height: auto; }
@@ -45,6 +47,11 @@ ul.quotes { padding-left: 1.1rem; font-size: .88rem; }
 @media print { body { margin: 0; max-width: none; font-size: 11pt; } a { color: inherit; }
   h2 { break-after: avoid; } .wide { overflow: visible; } }
 """
+
+SIMULATED = (
+    '<p class="simulated"><strong>These are simulated mice.</strong> The scores say how well a '
+    "model recovers neurons that we made up, not a recorded brain.</p>"
+)
 
 
 @dataclass(frozen=True)
@@ -64,21 +71,26 @@ def render(
     lines: Sequence[Mapping],
     pictures: Sequence[Picture],
     simulated: bool,
+    breakdown: str = "",
 ) -> str:
-    """The whole page. `config` holds plain values; `lines` are the journal's."""
+    """The whole page. `config` holds plain values; `lines` are the journal's.
+
+    breakdown: further tables of the scores, in HTML.
+    """
     parts = [f"<h1>{escape(name)}: how well the model predicts</h1>", _headline(scores)]
     if simulated:
-        parts.insert(
-            0,
-            '<p class="simulated"><strong>These are simulated mice.</strong> The scores say how '
-            "well the model recovers neurons that we made up, not a recorded brain.</p>",
-        )
-    parts += [_scores(scores), *map(_figure, pictures), _origin(lines), _notes(lines)]
-    parts += [_details("Configuration", _words(_flat(config)))]
+        parts.insert(0, SIMULATED)
+    parts += [_scores(scores), breakdown, *map(figure, pictures), _origin(lines), _notes(lines)]
+    parts += [details("Configuration", words(_flat(config)))]
+    return document(f"{name}: report", parts)
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A whole page of parts in HTML; empty parts are left out."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(name)}: report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in parts if part)
         + "\n</body>\n</html>\n"
     )
@@ -108,9 +120,9 @@ def _scores(scores: Mapping[str, Score]) -> str:
     parts = ["<h2>Scores</h2>"]
     for conditions in dict.fromkeys(score.conditions for score in scores.values()):
         alike = [score for score in scores.values() if score.conditions == conditions]
-        parts += [_tier_table(alike, conditions), _mouse_table(alike)]
+        parts += [_tier_table(alike, conditions), _mouse_table(alike), _measure_table(alike)]
     quotes = "".join(f"<li>{escape(score.describe())}</li>" for score in scores.values())
-    parts.append(_details("Each score as one line to quote", f'<ul class="quotes">{quotes}</ul>'))
+    parts.append(details("Each score as one line to quote", f'<ul class="quotes">{quotes}</ul>'))
     return "\n".join(parts)
 
 
@@ -132,7 +144,7 @@ def _tier_table(alike: Sequence[Score], conditions: str) -> str:
         del columns["ceiling"], columns["of ceiling"]
     rows = [[cell(score) for cell in columns.values()] for score in alike]
     caption = f"Mean single-trial correlation over all neurons; {conditions}."
-    return _table(list(columns), rows, caption)
+    return table(list(columns), rows, caption)
 
 
 def _mouse_table(alike: Sequence[Score]) -> str:
@@ -147,16 +159,40 @@ def _mouse_table(alike: Sequence[Score]) -> str:
             row.append(_or_dash(means.get(mouse), ".4f"))
             if ceilings:
                 row.append(_or_dash(ceilings.get(mouse), ".4f"))
-    return _table(head, rows, "The same for each mouse, mean over its neurons.")
+    return table(head, rows, "The same for each mouse, mean over its neurons.")
 
 
-def _figure(picture: Picture) -> str:
+def _measure_table(alike: Sequence[Score]) -> str:
+    """The measures beside single-trial correlation, and why one is not there."""
+    names = dict.fromkeys(name for score in alike for name in (*score.measures, *score.left_out))
+    names = [name for name in names if name not in (SINGLE_TRIAL, "poisson_loss")]
+    if not names:
+        return ""
+    rows = [
+        [MEASURES[name].words]
+        + [f"{score.mean(name):.4f}" if name in score.measures else "-" for score in alike]
+        for name in names
+    ]
+    why = {name: said for score in alike for name, said in score.left_out.items()}
+    caption = "Other measures, means over the neurons of all mice for which they are defined."
+    if why:
+        said = "; ".join(f"{MEASURES[name].words}: {each}" for name, each in why.items())
+        caption += f" A dash: {said}."
+    return table(["measure", *(score.tier for score in alike)], rows, caption)
+
+
+def figure(picture: Picture) -> str:
+    """A heading, the picture inside the page, and its caption."""
+    return f"<h2>{escape(picture.title)}</h2>\n{image(picture)}"
+
+
+def image(picture: Picture) -> str:
+    """The picture inside the page, and its caption."""
     pixels = int.from_bytes(picture.png[16:20], "big")  # the width in a PNG's header
     inches = pixels / DPI
     data = base64.b64encode(picture.png).decode("ascii")
     return (
-        f"<h2>{escape(picture.title)}</h2>\n<figure>"
-        f'<img width="{round(inches * PIXELS_PER_INCH)}" alt="{escape(picture.caption)}" '
+        f'<figure><img width="{round(inches * PIXELS_PER_INCH)}" alt="{escape(picture.caption)}" '
         f'src="data:image/png;base64,{data}">'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
     )
@@ -178,20 +214,22 @@ def _origin(lines: Sequence[Mapping]) -> str:
     return (
         "<h2>Where it comes from</h2>\n<p>The same line makes this page again from the finished "
         f"run, or repeats the run in an empty folder:</p>\n<pre>{escape(last['command'])}</pre>"
-        + _words(rows.items())
+        + words(rows.items())
     )
 
 
 def _notes(lines: Sequence[Mapping]) -> str:
     notes = [(f"step {line['step']:,}", line["text"]) for line in lines if line["kind"] == "note"]
-    return _details("Remarks of the run", _words(notes)) if notes else ""
+    return details("Remarks of the run", words(notes)) if notes else ""
 
 
-def _details(title: str, content: str) -> str:
+def details(title: str, content: str) -> str:
+    """Content that opens with a click on its title."""
     return f"<details><summary>{escape(title)}</summary>\n{content}</details>"
 
 
-def _words(rows: Iterable[tuple[str, object]]) -> str:
+def words(rows: Iterable[tuple[str, object]]) -> str:
+    """A table of names and what belongs to them."""
     cells = "".join(
         f"<tr><td>{escape(key)}</td><td><code>{escape(str(value))}</code></td></tr>\n"
         for key, value in rows
@@ -199,13 +237,21 @@ def _words(rows: Iterable[tuple[str, object]]) -> str:
     return f'<table class="words">{cells}</table>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, total: str = "") -> str:
+    """A table of numbers under its caption; every cell is escaped.
+
+    total: the name of a row that sums up the others.
+    """
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows
+        ('<tr class="total">' if total and row[0] == total else "<tr>")
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "</tr>\n"
+        for row in rows
     )
+    said = f'<p class="small">{escape(caption)}</p>\n' if caption else ""
     return (
-        f'<p class="small">{escape(caption)}</p>\n<div class="wide"><table>\n'
+        f'{said}<div class="wide"><table>\n'
         f"<thead><tr>{top}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
     )
 

@@ -11,12 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sensojax.errors import UserError
-from sensojax.evaluation import curves, figures, maps, page
+from sensojax.evaluation import breakdowns, curves, figures, maps, page, tables, tables_page
 from sensojax.evaluation.results import Fields, Score, Traces
+from sensojax.evaluation.tables import Table
 from sensojax.writing import plain
 
-FORMAT = 1  # of report.json
-PICTURES = ("learning_curves", "correlations", "traces", "cortex", "receptive_fields")
+FORMAT = 2  # of report.json
+KINDS = "kinds"  # stands behind its table, the others one after another
+PICTURES = (
+    *(KINDS, "learning_curves", "correlations", "traces"),
+    *("cortex", "depth", "receptive_fields"),
+)
 
 
 def write(
@@ -30,13 +35,18 @@ def write(
     """Writes the report of a run into its folder and returns the path of `report.html`.
 
     scores: by tier; the first is the one that figures show. lines: the journal's, as read.
-    Whatever is missing (traces, cortical positions, ceilings) is left out of the page.
+    Whatever is missing (traces, cortical positions, ceilings, other kinds of stimuli than one) is
+    left out of the page.
     """
     workdir, lines, config = Path(workdir), list(lines), plain(config)
     runs = [line for line in lines if line["kind"] == "run"]
     simulated = any(score.simulated for score in scores.values())
     simulated = simulated or any(run["simulated"] for run in runs)
-    pictures = list(_pictures(scores, lines, traces, {each.mouse: each for each in fields}))
+    trained_on = config["data"]["tiers"] if "data" in config else ()
+    by_kind = _by_kind(scores, trained_on)
+    places = {each.mouse: each for each in fields}
+    pictures = list(_pictures(scores, lines, traces, places, by_kind))
+    of_kinds = next((picture for picture in pictures if picture.name == KINDS), None)
     contents = {
         "format": FORMAT,
         "simulated": simulated,
@@ -46,7 +56,15 @@ def write(
         "figures": [f"figures/{picture.name}.png" for picture in pictures],
         "scores": {tier: score.to_json() for tier, score in scores.items()},
     }
-    text = page.render(workdir.resolve().name, config, scores, lines, pictures, simulated)
+    text = page.render(
+        workdir.resolve().name,
+        config,
+        scores,
+        lines,
+        [picture for picture in pictures if picture is not of_kinds],
+        simulated,
+        breakdown=tables_page.section(by_kind, of_kinds) if by_kind else "",
+    )
     files = {f"figures/{picture.name}.png": picture.png for picture in pictures}
     files["report.json"] = json.dumps(contents, allow_nan=False, ensure_ascii=False).encode()
     files["report.html"] = text.encode()
@@ -72,17 +90,23 @@ def _pictures(
     lines: list[Mapping],
     traces: Sequence[Traces],
     fields: Mapping[str, Fields],
+    by_kind: Sequence[Table],
 ) -> Iterator[page.Picture]:
     """The figures there is something to draw for, in the order of PICTURES."""
     score = next(iter(scores.values()), None)
+    by_depth = tables.by_depth(score) if score else None
+    several = by_depth is not None and len(by_depth.rows) > 1
     drawn = (
+        breakdowns.figure(by_kind[0]) if by_kind else None,
         curves.learning_curves(lines),
         score and figures.correlation_histograms(score),
         figures.traces(traces),
         score and maps.cortex(score, fields),
+        breakdowns.figure(by_depth) if several else None,
         maps.receptive_fields(fields),
     )
     words = (
+        ("Kinds of stimuli", breakdowns.caption(by_kind[0]) if by_kind else ""),
         ("Learning curves", _curves_caption(lines)),
         ("Correlations", _histogram_caption(score)),
         ("Predicted and recorded responses", _traces_caption(traces)),
@@ -91,11 +115,22 @@ def _pictures(
             "Each dot is a neuron at its place in cortex, coloured by its correlation on one scale "
             "for all mice; patches of one colour mean that quality depends on place.",
         ),
+        ("Correlation by depth", breakdowns.caption(by_depth) if several else ""),
         ("Learned receptive fields", _fields_caption(fields)),
     )
     for name, figure, (title, caption) in zip(PICTURES, drawn, words, strict=True):
         if figure is not None:
             yield page.Picture(name, title, caption, figures.png(figure))
+
+
+def _by_kind(scores: Mapping[str, Score], trained_on: Sequence[str]) -> list[Table]:
+    """Tables by kind of stimulus, of those scores that were counted alike and show several."""
+    made = []
+    for conditions in dict.fromkeys(score.conditions for score in scores.values()):
+        alike = {tier: each for tier, each in scores.items() if each.conditions == conditions}
+        if len({kind for score in alike.values() for kind in score.kinds}) > 1:
+            made.append(tables.by_kind(alike, trained_on=trained_on))
+    return made
 
 
 def _curves_caption(lines: list[Mapping]) -> str:

@@ -1,24 +1,28 @@
 """Scores and pictures' data: what an evaluation found, with everything needed to compare it.
 
-A `Score` holds the correlations of every neuron of every mouse on one tier and says how they were
-counted (normalisation, protocol, frames, NaN rule, seeds); it never gives a number without that
-line. `Traces` and `Fields` are what the report draws besides. Nothing here computes a correlation;
+A `Score` holds the correlations of every neuron of every mouse on one tier, other measures where
+they were asked for, and the same for each kind of stimulus; and it says how they were counted
+(normalisation, protocol, frames, NaN rule, seeds): it never gives a number without that line.
+`Traces` and `Fields` are what the report draws besides. Nothing here computes a correlation;
 `evaluators` does. `to_json` and `from_json` keep every digit; numbers that JSON does not know are
 written as "NaN", "Infinity" and "-Infinity" (which `float` reads), and null means not known.
 """
 
+import dataclasses
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from sensojax import metrics
 from sensojax.errors import UserError, nearest
+from sensojax.evaluation import measures
+from sensojax.evaluation.measures import SINGLE_TRIAL
+from sensojax.evaluation.mouse_score import MouseScore, short_name
+from sensojax.metrics import mean_over_neurons
+from sensojax.pipeline.windows import NORMALIZATIONS, SCORED_FRAMES
 from sensojax.writing import plain
 
-NORMALIZATIONS = ("official", "per_neuron")
 PROTOCOLS = ("strict", "competition")
 NAN_RULES = {  # those of metrics.py, in words
     "zero": "0 for a neuron with not-a-number",
@@ -27,51 +31,14 @@ NAN_RULES = {  # those of metrics.py, in words
 
 
 @dataclass(frozen=True, eq=False)
-class MouseScore:
-    """One mouse on one tier.
-
-    correlation: [neuron] float64, after the NaN rule. undefined: how many neurons had none before
-    it. ceiling: [neuron], the same score of the noiseless rates, None where they are not known.
-    poisson_loss: mean per frame and neuron. num_trials, num_frames: what was scored, frames summed
-    over trials.
-    """
-
-    mouse: str
-    correlation: np.ndarray
-    undefined: int
-    poisson_loss: float
-    num_trials: int
-    num_frames: int
-    ceiling: np.ndarray | None = None
-
-    def __post_init__(self):
-        object.__setattr__(self, "correlation", np.asarray(self.correlation, np.float64))
-        if self.ceiling is not None:
-            object.__setattr__(self, "ceiling", np.asarray(self.ceiling, np.float64))
-            if self.ceiling.shape != self.correlation.shape:
-                raise ValueError(
-                    f"mouse {self.mouse}: {self.correlation.shape} correlations, "
-                    f"but {self.ceiling.shape} ceilings"
-                )
-
-    @property
-    def num_neurons(self) -> int:
-        return len(self.correlation)
-
-    def neurons_near(self, quantile: float, count: int) -> np.ndarray:
-        """The `count` neurons whose correlation is nearest to a quantile (0..1), best first."""
-        distance = np.abs(self.correlation - np.quantile(self.correlation, quantile))
-        chosen = np.argsort(distance, kind="stable")[:count]
-        return chosen[np.argsort(-self.correlation[chosen], kind="stable")]
-
-
-@dataclass(frozen=True, eq=False)
 class Score:
     """One tier, all mice, with the whole provenance of the number.
 
-    skip_frames: how many frames at the start of each trial are not scored. step: the training step
-    of the scored parameters (of the last member of an ensemble). Raises UserError for a
-    normalization, protocol or NaN rule that nobody knows.
+    skip_frames, most_frames, drop_last: see `windows.ScoredFrames`. step: the training step of the
+    scored parameters (of the last member of an ensemble). trained_under: the normalization of the
+    training, when predictions were rescaled. kinds: by kind of stimulus, then mouse; empty where
+    nobody knows the kinds. Raises UserError for a normalization, protocol or NaN rule that nobody
+    knows.
     """
 
     tier: str
@@ -84,10 +51,16 @@ class Score:
     ensemble: bool
     simulated: bool
     mice: Mapping[str, MouseScore] = field(default_factory=dict)
+    most_frames: int = 0
+    drop_last: int = 0
+    trained_under: str = ""
+    kinds: Mapping[str, Mapping[str, MouseScore]] = field(default_factory=dict)
 
     def __post_init__(self):
+        object.__setattr__(self, "trained_under", self.trained_under or self.normalization)
         for what, found, known in (
             ("normalization", self.normalization, NORMALIZATIONS),
+            ("normalization", self.trained_under, NORMALIZATIONS),
             ("protocol", self.protocol, PROTOCOLS),
             ("NaN rule", self.nan_rule, tuple(NAN_RULES)),
         ):
@@ -100,7 +73,30 @@ class Score:
     @property
     def correlation(self) -> float:
         """Mean over all neurons of all mice, as the 2023 kit counts (baselines 6.3)."""
-        return _over_neurons({name: mouse.correlation for name, mouse in self.mice.items()})
+        return self.mean(SINGLE_TRIAL)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The measures that at least one mouse has, single-trial correlation first."""
+        found = {SINGLE_TRIAL}.union(*(mouse.measures for mouse in self.mice.values()))
+        return tuple(name for name in measures.MEASURES if name in found)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Why a measure that was asked for is not there, by its name."""
+        said = {}
+        for name, mouse in self.mice.items():
+            for measure, why in mouse.left_out.items():
+                said.setdefault((measure, why), []).append(short_name(name))
+        return {measure: f"{why} ({', '.join(names)})" for (measure, why), names in said.items()}
+
+    def mean(self, measure: str) -> float:
+        """Mean of a measure over the neurons of all mice for which it is defined, else NaN."""
+        return mean_over_neurons(each.defined(measure) for each in self.mice.values())
+
+    def of_kind(self, kind: str) -> "Score":
+        """The same of the trials of one kind of stimulus alone."""
+        return dataclasses.replace(self, mice=self.kinds[kind], kinds={})
 
     @property
     def correlation_per_mouse(self) -> dict[str, float]:
@@ -115,7 +111,8 @@ class Score:
     def ceiling(self) -> float | None:
         """The same mean of the noiseless rates; None unless it is known for every mouse."""
         ceilings = self._ceilings()
-        return _over_neurons(ceilings) if ceilings and len(ceilings) == len(self.mice) else None
+        known = ceilings and len(ceilings) == len(self.mice)
+        return mean_over_neurons(ceilings.values()) if known else None
 
     @property
     def fraction_of_ceiling(self) -> float | None:
@@ -153,29 +150,46 @@ class Score:
         return sum(getattr(mouse, count) for mouse in self.mice.values())
 
     @property
-    def conditions(self) -> str:
+    def counted(self) -> str:
         """How the number was counted; scores that differ in it must not share a column."""
+        return "; ".join(self._said())
+
+    @property
+    def conditions(self) -> str:
+        """How it was counted, and whose it is: seeds, single model or ensemble."""
         seeds = ", ".join(str(seed) for seed in self.seeds)
         return "; ".join(
-            (
-                f"{self.normalization} normalization",
-                f"{self.protocol} protocol",
-                f"first {self.skip_frames} frames of each trial skipped",
-                NAN_RULES[self.nan_rule],
+            self._said(
                 f"seed{'s' if len(self.seeds) != 1 else ''} {seeds}",
                 f"ensemble of {len(self.seeds)}" if self.ensemble else "single model",
-                "simulated mice" if self.simulated else "recorded mice",
             )
+        )
+
+    def _said(self, *whose: str) -> tuple[str, ...]:
+        rescaled = f" (predictions rescaled from {self.trained_under})"
+        return (
+            f"{self.normalization} normalization"
+            + (rescaled if self.trained_under != self.normalization else ""),
+            f"{self.protocol} protocol",
+            scored_frames(self.skip_frames, self.most_frames, self.drop_last),
+            NAN_RULES[self.nan_rule],
+            *whose,
+            "simulated mice" if self.simulated else "recorded mice",
         )
 
     def describe(self) -> str:
         """One line: the number and everything that has to be said with it."""
         names = ", ".join(short_name(mouse) for mouse in self.mice)
+        others = "".join(
+            f"{measures.MEASURES[name].words} {self.mean(name):.4f}, "
+            for name in self.measures
+            if name not in (SINGLE_TRIAL, "poisson_loss")
+        )
         ceiling = ""
         if self.fraction_of_ceiling is not None:
             ceiling = f" ({self.fraction_of_ceiling:.3f} of the ceiling {self.ceiling:.4f})"
         return (
-            f"{self.tier}: correlation {self.correlation:.4f}{ceiling}, "
+            f"{self.tier}: correlation {self.correlation:.4f}{ceiling}, {others}"
             f"Poisson loss {self.poisson_loss:.4f}; {_count(len(self.mice), 'mouse', 'mice')} "
             f"({names}); {_count(self.num_neurons, 'neuron')}, {self.undefined:,} undefined; "
             f"{_count(self.num_frames, 'frame')} of {_count(self.num_trials, 'trial')} scored; "
@@ -191,18 +205,34 @@ class Score:
             "ceiling": self.ceiling,
             "fraction_of_ceiling": self.fraction_of_ceiling,
             "poisson_loss": self.poisson_loss,
+            "measures": {name: self.mean(name) for name in self.measures},
+            "kinds": {kind: self.of_kind(kind).correlation for kind in self.kinds},
             "description": self.describe(),
         }
 
     def to_json(self) -> dict:
-        """Everything, as plain values that `json.dumps` takes and `from_json` reads back."""
-        return plain(asdict(self))
+        """Everything, as plain values that `json.dumps` takes and `from_json` reads back.
+
+        A kind that is all that a mouse saw is written as null, since it is the whole.
+        """
+        names = [each.name for each in dataclasses.fields(self)]
+        written = {name: plain(getattr(self, name)) for name in names if name != "mice"}
+        written["mice"] = {name: plain(vars(mouse)) for name, mouse in self.mice.items()}
+        written["kinds"] = {
+            kind: {m: None if s is self.mice[m] else plain(vars(s)) for m, s in of_kind.items()}
+            for kind, of_kind in self.kinds.items()
+        }
+        return written
 
     @classmethod
     def from_json(cls, found: Mapping) -> "Score":
         """The score that `to_json` wrote."""
-        mice = {name: _mouse_from_json(mouse) for name, mouse in found["mice"].items()}
-        return cls(**{**found, "seeds": tuple(found["seeds"]), "mice": mice})
+        mice = {name: MouseScore.from_json(mouse) for name, mouse in found["mice"].items()}
+        kinds = {
+            kind: {m: mice[m] if s is None else MouseScore.from_json(s) for m, s in of_kind.items()}
+            for kind, of_kind in found["kinds"].items()
+        }
+        return cls(**{**found, "seeds": tuple(found["seeds"]), "mice": mice, "kinds": kinds})
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,30 +270,16 @@ class Fields:
     true: np.ndarray | None = None
 
 
-def short_name(mouse: str) -> str:
-    """`29515-10-12` of a published folder name `dynamic29515-10-12-Video-...`, else the name."""
-    found = re.fullmatch(r"(?:dynamic|static)(\d+-\d+-\d+).*", mouse)
-    return found.group(1) if found else mouse
-
-
-def _mouse_from_json(found: Mapping) -> MouseScore:
-    ceiling = found["ceiling"]
-    return MouseScore(
-        **{
-            **found,
-            "correlation": _numbers(found["correlation"]),
-            "ceiling": None if ceiling is None else _numbers(ceiling),
-            "poisson_loss": float(found["poisson_loss"]),
-        }
-    )
-
-
-def _numbers(found: list) -> np.ndarray:
-    return np.array([float(number) for number in found], np.float64)
-
-
-def _over_neurons(values: Mapping[str, np.ndarray]) -> float:
-    return metrics.mean_over_neurons(values) if values else math.nan
+def scored_frames(skip_frames: int, most_frames: int, drop_last: int) -> str:
+    """Which frames of a trial are scored, in words, with the name of that convention."""
+    said = [f"first {skip_frames} frames of each trial skipped"]
+    if most_frames:
+        said.append(f"none after its first {most_frames}")
+    if drop_last:
+        said.append(f"its last {'frame' if drop_last == 1 else f'{drop_last} frames'} dropped")
+    named = [name for name, each in SCORED_FRAMES.items()
+             if each == (skip_frames, most_frames, drop_last)]  # fmt: skip
+    return ", ".join(said) + "".join(f" (frames of {name})" for name in named)
 
 
 def _count(number: int, one: str, many: str = "") -> str:

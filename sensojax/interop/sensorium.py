@@ -6,62 +6,42 @@ width; linear maps out, in), turned into ours here and nowhere else. Because gra
 optimiser moments have the shape of parameters, they travel the same way.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from sensojax.errors import UserError
+from sensojax.interop.cores2d import rotation_equivariant2d, stacked2d
+from sensojax.interop.entries import Entry, batch_norm, export, load, vector
+from sensojax.models.composed import Core as ComposedCore
 from sensojax.models.encoder import Encoder
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One array of ours under their name: theirs = ours.transpose(axes).reshape(shape)."""
-
-    name: str
-    variable: nnx.Variable
-    axes: tuple[int, ...]
-    shape: tuple[int, ...]
-
-    def ours(self, theirs: np.ndarray) -> np.ndarray:
-        if theirs.shape != self.shape:
-            raise UserError(
-                f"{self.name} has shape {theirs.shape} in the file and {self.shape} in the model; "
-                "build the model with the settings that the file was trained with."
-            )
-        transposed = tuple(self.variable.shape[axis] for axis in self.axes)
-        return theirs.reshape(transposed).transpose(np.argsort(self.axes))
-
-    def theirs(self) -> np.ndarray:
-        return np.asarray(self.variable[...]).transpose(self.axes).reshape(self.shape)
-
-
-def load(entries: Iterator[Entry], weights: Mapping[str, np.ndarray]) -> list[str]:
-    """Puts `weights` into the model the entries belong to; returns the names nobody asked for."""
-    used = set()
-    for entry in entries:
-        if entry.name not in weights:
-            raise UserError(f"the file has no {entry.name}, which the model needs.")
-        entry.variable[...] = jnp.asarray(entry.ours(np.asarray(weights[entry.name])))
-        used.add(entry.name)
-    return sorted(set(weights) - used)
-
-
-def export(entries: Iterator[Entry]) -> dict[str, np.ndarray]:
-    """The model's arrays under their names, in their layout."""
-    return {entry.name: entry.theirs() for entry in entries}
+__all__ = ["Entry", "encoder", "export", "factorized3d", "gaussian2d", "load", "shifter"]
 
 
 def encoder(model: Encoder) -> Iterator[Entry]:
-    """Every array of a video encoder with a factorised core."""
-    yield from factorized3d(model.core, "core.")
+    """Every array of a video encoder; UserError for a part that the kits do not have."""
+    core = model.core
+    if isinstance(core, ComposedCore):
+        yield from _listed(core.core, "core.")
+        yield from _listed(core.recurrence, "gru_module.gru.")
+    else:
+        yield from _listed(core, "core.")
     for mouse in model.mice:
-        yield from gaussian2d(model.readouts[mouse], f"readout.{mouse}.")
+        yield from _listed(model.readouts[mouse], f"readout.{mouse}.")
         if mouse in model.shifters:
             yield from shifter(model.shifters[mouse], f"shifter.{mouse}.")
+
+
+def _listed(module: nnx.Module, prefix: str) -> Iterator[Entry]:
+    """The entries of a core, recurrence or readout, which is known by the file of its class."""
+    name = type(module).__module__.rpartition(".")[2]
+    if name not in KNOWN:
+        raise UserError(
+            f"found {name!r} in the model, for which the Sensorium kits have no names; only "
+            f"{', '.join(KNOWN)} can be exchanged with them."
+        )
+    return KNOWN[name](module, prefix)
 
 
 def factorized3d(core: nnx.Module, prefix: str = "") -> Iterator[Entry]:
@@ -74,23 +54,41 @@ def factorized3d(core: nnx.Module, prefix: str = "") -> Iterator[Entry]:
         yield Entry(f"{space}.weight", layer.spatial, (3, 2, 0, 1), (outputs, inputs, 1, kh, kw))
         yield Entry(f"{time}.weight", layer.temporal, (2, 1, 0), (outputs, outputs, frames, 1, 1))
         if layer.spatial_bias is not None:
-            yield _vector(f"{space}.bias", layer.spatial_bias)
-            yield _vector(f"{time}.bias", layer.temporal_bias)
+            yield vector(f"{space}.bias", layer.spatial_bias)
+            yield vector(f"{time}.bias", layer.temporal_bias)
         if layer.norm is not None:
             yield from batch_norm(layer.norm, here, spread=(1, outputs, 1, 1, 1))
 
 
-def batch_norm(norm: nnx.Module, prefix: str, spread: tuple[int, ...]) -> Iterator[Entry]:
-    """Gain and offset belong to the norm when it has both, else they are layers of their own."""
-    yield _vector(f"{prefix}norm.running_mean", norm.mean)
-    yield _vector(f"{prefix}norm.running_var", norm.variance)
-    if norm.scale is not None and norm.bias is not None:
-        yield _vector(f"{prefix}norm.weight", norm.scale)
-        yield _vector(f"{prefix}norm.bias", norm.bias)
-    elif norm.bias is not None:
-        yield Entry(f"{prefix}bias.bias", norm.bias, (0,), spread)
-    elif norm.scale is not None:
-        yield Entry(f"{prefix}scale.scale", norm.scale, (0,), spread)
+def full3d(core: nnx.Module, prefix: str = "") -> Iterator[Entry]:
+    for index, layer in enumerate(core.layers):
+        here = f"{prefix}features.layer{index}."
+        name = f"{here}conv_{index}" if index else f"{here}conv"
+        frames, kh, kw, inputs, outputs = layer.kernel.shape
+        shape = (outputs, inputs, frames, kh, kw)
+        yield Entry(f"{name}.weight", layer.kernel, (4, 3, 0, 1, 2), shape)
+        if layer.bias is not None:
+            yield vector(f"{name}.bias", layer.bias)
+        if layer.norm is not None:
+            yield from batch_norm(layer.norm, here, spread=(1, outputs, 1, 1, 1))
+
+
+def conv_gru(recurrence: nnx.Module, prefix: str = "") -> Iterator[Entry]:
+    for gate in ("reset_gate", "update_gate", "out_gate"):
+        for side in ("input", "hidden"):
+            name = f"{gate}_{side}"
+            part = getattr(recurrence, name)
+            kh, kw, inputs, outputs = part.kernel.shape
+            shape = (outputs, inputs, kh, kw)
+            yield Entry(f"{prefix}{name}.weight", part.kernel, (3, 2, 0, 1), shape)
+            yield vector(f"{prefix}{name}.bias", part.bias)
+
+
+def factorized2d(readout: nnx.Module, prefix: str = "") -> Iterator[Entry]:
+    yield Entry(f"{prefix}spatial", readout.spatial, (0, 1, 2), readout.spatial.shape)
+    yield Entry(f"{prefix}_features", readout.features, (0, 1), readout.features.shape)
+    if readout.bias is not None:
+        yield vector(f"{prefix}bias", readout.bias)
 
 
 def gaussian2d(readout: nnx.Module, prefix: str = "") -> Iterator[Entry]:
@@ -100,7 +98,7 @@ def gaussian2d(readout: nnx.Module, prefix: str = "") -> Iterator[Entry]:
     yield Entry(f"{prefix}sigma", readout.sigma, every_axis, (1, neurons, *sigma))
     yield Entry(f"{prefix}_features", readout.features, (1, 0), (1, channels, 1, neurons))
     if readout.bias is not None:
-        yield _vector(f"{prefix}bias", readout.bias)
+        yield vector(f"{prefix}bias", readout.bias)
     if readout.mu is not None:
         yield Entry(f"{prefix}_mu", readout.mu, (0, 1), (1, neurons, 1, 2))
     else:
@@ -124,8 +122,15 @@ def _linears(modules, prefix):
 def _linear(module, prefix):
     inputs, outputs = module.weight.shape
     yield Entry(f"{prefix}weight", module.weight, (1, 0), (outputs, inputs))
-    yield _vector(f"{prefix}bias", module.bias)
+    yield vector(f"{prefix}bias", module.bias)
 
 
-def _vector(name, variable):
-    return Entry(name, variable, (0,), variable.shape)
+KNOWN = {
+    "factorized3d": factorized3d,
+    "full3d": full3d,
+    "stacked2d": stacked2d,
+    "rotation_equivariant2d": rotation_equivariant2d,
+    "conv_gru": conv_gru,
+    "gaussian2d": gaussian2d,
+    "factorized2d": factorized2d,
+}

@@ -10,7 +10,8 @@ stacked on the channel axis once (one contiguous copy per kernel column, small e
 cache), and then each kernel row is one matrix product with a contiguous slab of that frame.
 Measured on 2 cores, published layers, forward: 20 -> 130, 57 -> 280 and 83 -> 370 GFLOP/s
 (`scripts/bench.py`). Gradients are written the same way, since the derivative of the loop would
-keep every frame's stack in memory. On accelerators XLA's own convolution is used.
+keep every frame's stack in memory. Where kernels and channels are large, even fewer operations are
+needed in the transform domain (`models.spectral`). On accelerators XLA's own convolution is used.
 """
 
 import functools
@@ -21,7 +22,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from sensojax.errors import UserError
-from sensojax.models import layers
+from sensojax.models import layers, spectral
 
 Pair = tuple[int, int]
 
@@ -40,13 +41,14 @@ def spatial(
     (height, width), padding with zeros on both sides. Returns [batch time height' width' feature].
     """
     pad_h, pad_w = padding
-    _refuse_small(x.shape[2] + 2 * pad_h, kernel.shape[0], dilation[0], "rows of pixels")
-    _refuse_small(x.shape[3] + 2 * pad_w, kernel.shape[1], dilation[1], "columns of pixels")
-    if pad_h or pad_w:
-        x = jnp.pad(x, ((0, 0), (0, 0), (pad_h, pad_h), (pad_w, pad_w), (0, 0)))
-    slabs = functools.partial(_spatial_slabs, stride, dilation)
-    direct = functools.partial(_spatial_direct, stride, dilation)
-    return _lowered(x, kernel, cpu=slabs, default=direct)
+    refuse_small(x.shape[2] + 2 * pad_h, kernel.shape[0], dilation[0], "rows of pixels")
+    refuse_small(x.shape[3] + 2 * pad_w, kernel.shape[1], dilation[1], "columns of pixels")
+    if stride == dilation == (1, 1) and spectral.worthwhile(x.shape, kernel.shape, padding):
+        on_cpu = functools.partial(spectral.spatial, padding)
+    else:
+        on_cpu = functools.partial(_spatial_padded, stride, padding, dilation)
+    direct = functools.partial(_spatial_direct, stride, padding, dilation)
+    return _lowered(x, kernel, cpu=on_cpu, default=direct)
 
 
 def temporal(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array:
@@ -56,13 +58,13 @@ def temporal(x: jax.Array, kernel: jax.Array, *, dilation: int = 1) -> jax.Array
     [batch time' height width feature] with time' = time - (kernel frames - 1) * dilation; frame
     t of the result has seen frames t .. t + (kernel frames - 1) * dilation of x.
     """
-    _refuse_small(x.shape[1], kernel.shape[0], dilation, "frames")
+    refuse_small(x.shape[1], kernel.shape[0], dilation, "frames")
     slabs = functools.partial(_temporal_slabs, dilation)
     direct = functools.partial(_temporal_direct, dilation)
     return _lowered(x, kernel, cpu=slabs, default=direct)
 
 
-def _refuse_small(size: int, kernel: int, dilation: int, what: str) -> None:
+def refuse_small(size: int, kernel: int, dilation: int, what: str) -> None:
     """UserError when a kernel has nowhere to lie."""
     reach = dilation * (kernel - 1) + 1
     if size < reach:
@@ -85,13 +87,13 @@ def _lowered(x, kernel, *, cpu, default):
     return lax.platform_dependent(x, kernel, cpu=cpu, default=default)
 
 
-def _spatial_direct(stride, dilation, x, kernel):
+def _spatial_direct(stride, padding, dilation, x, kernel):
     batch, time, height, width, channel = x.shape
     out = lax.conv_general_dilated(
         x.reshape(batch * time, height, width, channel),
         kernel,
         window_strides=stride,
-        padding="VALID",
+        padding=[(size, size) for size in padding],
         rhs_dilation=dilation,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
@@ -125,6 +127,12 @@ def _slab(row, num_out, stride, dilation):
     """The rows of a stacked frame that kernel row `row` meets."""
     first = row * dilation
     return slice(first, first + (num_out - 1) * stride + 1, stride)
+
+
+def _spatial_padded(stride, padding, dilation, x, kernel):
+    if any(padding):
+        x = jnp.pad(x, ((0, 0), (0, 0), *((size, size) for size in padding), (0, 0)))
+    return _spatial_slabs(stride, dilation, x, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -17,14 +17,18 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from sensojax.errors import check_name
-from sensojax.models import layers
+from sensojax.models import freezing, layers
 from sensojax.types import Batch
 
 BATCH_NORMS = ("joint", "per_mouse")
 
 
 class Encoder(nnx.Module):
-    """core, {mouse: readout} and {mouse: shifter} (or none) as one model of several mice."""
+    """core, {mouse: readout} and {mouse: shifter} (or none) as one model of several mice.
+
+    frozen_core: the core is not trained, its batch norm keeps its statistics, and its penalties
+    do not count; its arrays are `freezing.freeze`d, so no backward pass goes through it.
+    """
 
     def __init__(
         self,
@@ -33,12 +37,16 @@ class Encoder(nnx.Module):
         shifters: Mapping[str, nnx.Module] | None = None,
         *,
         batch_norm: str = "joint",
+        frozen_core: bool = False,
     ):
         check_name(batch_norm, BATCH_NORMS, "encoder.batch_norm")
         self.core = core
         self.readouts = nnx.Dict(readouts)
         self.shifters = nnx.Dict(shifters or {})
         self.batch_norm = batch_norm
+        self.frozen_core = frozen_core
+        if frozen_core:
+            freezing.freeze(core)
 
     @property
     def mice(self) -> tuple[str, ...]:
@@ -50,10 +58,19 @@ class Encoder(nnx.Module):
         *,
         train: bool = False,
         noise: Mapping[str, jax.Array] | None = None,
+        given_features: bool = False,
     ) -> dict[str, jax.Array]:
-        """Predicted responses of the mice in `batches`; noise (`draw_noise`) samples positions."""
+        """Predicted responses of the mice in `batches`; noise (`draw_noise`) samples positions.
+
+        given_features: the batches hold the core's features in place of videos, frame by frame,
+        the core's lost frames included.
+        """
         videos = {mouse: batch.video for mouse, batch in batches.items()}
-        features = self.features(videos, train=train)
+        if given_features:
+            lost = self.core.lost_frames
+            features = {mouse: known[:, lost:] for mouse, known in videos.items()}
+        else:
+            features = self.features(videos, train=train and not self.frozen_core)
         predicted = {}
         for mouse, batch in batches.items():
             shift = self.shift(mouse, batch.pupil_center, features[mouse].shape[1])
@@ -95,7 +112,8 @@ class Encoder(nnx.Module):
 
     def regularizers(self, mice: tuple[str, ...]) -> dict[str, jax.Array]:
         """Penalties of one step; the core's count once per mouse, as published (baselines 7)."""
-        parts = {name: len(mice) * value for name, value in self.core.regularizers().items()}
+        of_core = {} if self.frozen_core else self.core.regularizers()
+        parts = {name: len(mice) * value for name, value in of_core.items()}
         parts["readout"] = sum(self.readouts[mouse].regularizer() for mouse in mice)
         parts["shifter"] = sum(self.shifters[m].regularizer() for m in mice if m in self.shifters)
         return parts

@@ -4,24 +4,60 @@ Everything follows the published (PyTorch) conventions where they differ from Fl
 parity with released weights and published training runs needs them (baselines 3 and 12).
 """
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+
+from sensojax.errors import UserError, check_name
 
 
 class Fixed(nnx.Variable):
     """An array that belongs to a model but is neither trained nor updated (cortical positions)."""
 
 
+@jax.custom_jvp
+def elu(x: jax.Array) -> jax.Array:
+    """x where positive, else e^x - 1.
+
+    Its derivative is computed anew from x, where JAX's own would keep e^x - 1 for it as well.
+    """
+    return jax.nn.elu(x)
+
+
+@elu.defjvp
+def _elu_derivative(at, tangent):
+    (x,) = at
+    return elu(x), tangent[0] * jnp.exp(jnp.minimum(x, 0.0))
+
+
 NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "elu": jax.nn.elu,
+    "elu": elu,
     "relu": jax.nn.relu,
     "softplus": jax.nn.softplus,
     "none": lambda x: x,
 }
+
+
+# Where a neuron's bias starts, given its mean response. The source takes the mean itself, so the
+# first predictions, ELU(bias) + 1, are too high by one (baselines 4.1), and a hundred steps of Adam
+# go into nothing else; "matched" starts with the mean as prediction.
+BIAS_STARTS = {
+    "mean": lambda mean: mean,
+    "matched": lambda mean: np.where(mean < 1, np.log(np.clip(mean, 0.01, None)), mean - 1),
+}
+
+
+def first_biases(neurons: int, mean_responses: np.ndarray | None, bias_start: str) -> jax.Array:
+    """A readout's first biases [neuron]; 0 where the mean responses are not known."""
+    check_name(bias_start, BIAS_STARTS, "readout.bias_start")
+    if mean_responses is None:
+        return jnp.zeros(neurons)
+    return jnp.asarray(BIAS_STARTS[bias_start](mean_responses), jnp.float32)
 
 
 def elu_plus_one(x: jax.Array) -> jax.Array:
@@ -41,6 +77,37 @@ def clip_to_unit(x: jax.Array) -> jax.Array:
     """
     inside = (x >= -1.0) & (x <= 1.0)
     return jnp.where(inside, x, jax.lax.stop_gradient(jnp.clip(x, -1.0, 1.0)))
+
+
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a size given as both or as one number for both."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def per_layer(value, num_layers: int, setting: str) -> tuple:
+    """One value for every layer, from a setting that has one for all of them or one for each."""
+    if not isinstance(value, (list, tuple)):
+        return (value,) * num_layers
+    if len(value) != num_layers:
+        raise UserError(
+            f"found {len(value)} values in core.{setting} {tuple(value)}, expected {num_layers}, "
+            "one for each layer of core.channels; make them equal."
+        )
+    return tuple(value)
+
+
+def add_bias(x: jax.Array, bias: nnx.Param | None, *, idle: bool) -> jax.Array:
+    """x [... channel] plus a bias [channel], if there is one.
+
+    idle: batch norm follows and subtracts the batch's mean, and with it this bias, whose gradient
+    is therefore 0. The rounding noise in its place would be made into full steps by Adam, other
+    ones on each number of devices, and the running mean would lag behind them (published code does
+    so).
+    """
+    if bias is None:
+        return x
+    constant = jax.lax.stop_gradient(bias[...]) if idle else bias[...]
+    return x + jnp.broadcast_to(constant, x.shape)
 
 
 def on_each_device(function: Callable, specs: tuple) -> Callable:
@@ -87,7 +154,8 @@ class BatchNorm(nnx.Module):
     Normalises with the biased variance of the batch, remembers the unbiased one (Flax's own
     remembers the biased one). `weight_of_new` is the share of the new batch in the running
     statistics; the published cores use 0.7 and 0.9, so these are nearly those of the last batch.
-    With `scale` and `bias` off the layer has no parameters of its own.
+    With `scale` and `bias` off the layer has no parameters of its own. `repeats`: the last axis
+    holds the channels so many times over, one after the other, and all of them count as one.
     """
 
     def __init__(
@@ -97,9 +165,11 @@ class BatchNorm(nnx.Module):
         weight_of_new: float,
         scale: bool = True,
         bias: bool = True,
+        repeats: int = 1,
         epsilon: float = 1e-5,
     ):
         self.weight_of_new = weight_of_new
+        self.repeats = repeats
         self.epsilon = epsilon
         self.scale = nnx.Param(jnp.ones(channels)) if scale else None
         self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
@@ -109,29 +179,71 @@ class BatchNorm(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[... channel] -> the same shape; updates the running statistics when training."""
         if train:
-            mean, variance = self._batch_statistics(x)
-        else:
-            mean, variance = self.mean[...], self.variance[...]
-        gain = jax.lax.rsqrt(variance + self.epsilon)
+            scale = jnp.ones_like(self.mean[...]) if self.scale is None else self.scale[...]
+            bias = jnp.zeros_like(self.mean[...]) if self.bias is None else self.bias[...]
+            out, mean, variance = _normalized(x, scale, bias, self.repeats, self.epsilon)
+            self._remember(jax.lax.stop_gradient((mean, variance)), x.size // mean.size)
+            return out
+        gain = jax.lax.rsqrt(self.variance[...] + self.epsilon)
         if self.scale is not None:
             gain = gain * self.scale[...]
-        offset = -mean * gain
+        offset = -self.mean[...] * gain
         if self.bias is not None:
             offset = offset + self.bias[...]
-        return x * jnp.broadcast_to(gain, x.shape) + jnp.broadcast_to(offset, x.shape)
+        return x * _spread(gain, x) + _spread(offset, x)
 
-    def _batch_statistics(self, x):
-        axes = tuple(range(x.ndim - 1))
-        mean = jnp.mean(x, axes)
-        # Two passes: a running sum of squares loses digits when the mean is large (float32).
-        variance = jnp.mean(jnp.square(x - jnp.broadcast_to(mean, x.shape)), axes)
-        count = x.size // x.shape[-1]
+    def _remember(self, statistics, count):
+        mean, variance = statistics
         unbiased = variance * (count / max(count - 1, 1))
         keep, take = 1.0 - self.weight_of_new, self.weight_of_new
-        stop = jax.lax.stop_gradient
-        self.mean[...] = keep * self.mean[...] + take * stop(mean)
-        self.variance[...] = keep * self.variance[...] + take * stop(unbiased)
-        return mean, variance
+        self.mean[...] = keep * self.mean[...] + take * mean
+        self.variance[...] = keep * self.variance[...] + take * unbiased
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _normalized(x, scale, bias, repeats, epsilon):
+    """x with the mean `bias` and the spread `scale` in every channel; its mean and variance.
+
+    The backward pass keeps x alone, where JAX's own would keep three arrays of its size.
+    """
+    return _normalized_forward(x, scale, bias, repeats, epsilon)[0]
+
+
+def _normalized_forward(x, scale, bias, repeats, epsilon):
+    mean = _channel_mean(x, repeats)
+    # Two passes: a running sum of squares loses digits when the mean is large (float32).
+    variance = _channel_mean(jnp.square(x - _spread(mean, x)), repeats)
+    rate = jax.lax.rsqrt(variance + epsilon)
+    gain = rate * scale
+    out = x * _spread(gain, x) + _spread(bias - mean * gain, x)
+    return (out, mean, variance), (x, mean, rate, scale)
+
+
+def _normalized_backward(repeats, epsilon, saved, gradients):
+    x, mean, rate, scale = jax.lax.optimization_barrier(saved)  # or XLA keeps x - mean
+    gradient, _, _ = gradients  # the statistics are only remembered
+    standard = (x - _spread(mean, x)) * _spread(rate, x)
+    level = _channel_mean(gradient, repeats)
+    slope = _channel_mean(gradient * standard, repeats)
+    rest = gradient - _spread(level, x) - standard * _spread(slope, x)
+    count = x.size // mean.size
+    return _spread(rate * scale, x) * rest, count * slope, count * level
+
+
+_normalized.defvjp(_normalized_forward, _normalized_backward)
+
+
+def _channel_mean(x, repeats):
+    means = jnp.mean(x, tuple(range(x.ndim - 1)))
+    return means if repeats == 1 else jnp.mean(means.reshape(repeats, -1), 0)
+
+
+def _spread(values, x):
+    """Values [channel] in the shape of x [... (repeat channel)]."""
+    if values.size != x.shape[-1]:
+        # Not `jnp.tile`, which XLA would do again for every number, one by one: 3 times slower.
+        values = values[np.arange(x.shape[-1]) % values.size]
+    return jnp.broadcast_to(values, x.shape)
 
 
 def xavier_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

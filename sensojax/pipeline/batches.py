@@ -103,7 +103,7 @@ class Batches:
             )
         block = own_block(batch_size, process_index, process_count)
         self.epoch_steps = max(math.ceil(len(rows[mouse]) / batch_size) for mouse in stores)
-        self.mice = tuple(stores)
+        self.mice, self.stores, self.rows = tuple(stores), dict(stores), dict(rows)
         chains = []
         for mouse, store in stores.items():
             num_frames = windows.usable_frames(store.trials, normalization)
@@ -211,6 +211,7 @@ def trial_batches(
     *,
     normalization: str,
     skip_frames: int,
+    num_frames: np.ndarray | None = None,
     process_index: int = 0,
     process_count: int = 1,
     num_threads: int = 1,
@@ -220,9 +221,11 @@ def trial_batches(
 
     Every batch has `batch_size` examples (with several processes this one's share of them) of
     `length` frames; rows are those of this process's examples, and examples past the last row have
-    no valid frame. Raises UserError when a trial is longer than `length`.
+    no valid frame. num_frames: of every trial, [trial], when fewer than the usable ones are to be
+    shown. Raises UserError when a trial is longer than `length`.
     """
-    num_frames = windows.usable_frames(store.trials, normalization)
+    if num_frames is None:
+        num_frames = windows.usable_frames(store.trials, normalization)
     samples = [windows.whole(int(row), int(num_frames[row]), length) for row in rows]
     block = own_block(batch_size, process_index, process_count)
     blocks = [samples[i : i + batch_size][block] for i in range(0, len(samples), batch_size)]

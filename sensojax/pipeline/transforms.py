@@ -9,6 +9,7 @@ one for the video, from the training tier. Frames that are padding come out as z
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -132,8 +133,10 @@ def _center(x: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     return _divide(x - jnp.nan_to_num(mean), std)
 
 
-def normalize(batch: Batch, statistics: Statistics) -> Batch:
+def normalize(batch: Batch, statistics: Statistics, *, given_features: bool = False) -> Batch:
     """A raw batch in normalised units, float32, its video with a channel axis of length 1.
+
+    given_features: there are features of a core in place of the video; they stay as they are.
 
     Video and pupil: (x - mean) / std. Behaviour: x / std, without a mean, as published. Responses:
     times `response_multiplier`. Frames after an example's last valid one (padding) are 0.0 in every
@@ -145,8 +148,12 @@ def normalize(batch: Batch, statistics: Statistics) -> Batch:
     def at(name):
         return _at(getattr(statistics, name), batch.start, length)
 
+    if given_features:
+        video = batch.video
+    else:
+        video = _center(batch.video, at("video_mean"), at("video_std"))[..., None]
     fields = {
-        "video": _center(batch.video, at("video_mean"), at("video_std"))[..., None],
+        "video": video,
         "responses": batch.responses * at("response_multiplier"),
         "behavior": _divide(batch.behavior, at("behavior_std")),
         "pupil_center": _center(batch.pupil_center, at("pupil_mean"), at("pupil_std")),
@@ -158,17 +165,20 @@ def normalize(batch: Batch, statistics: Statistics) -> Batch:
     return dataclasses.replace(batch, **fields)
 
 
-def behavior_as_channels(batch: Batch, pupil_center: bool = False, scale: float = 1.0) -> Batch:
+def behavior_as_channels(
+    batch: Batch, pupil_center: bool = False, scale: float = 1.0, columns: Sequence[int] = ()
+) -> Batch:
     """A normalised batch whose video has the behaviour as further channels, constant over space.
 
     scale: what these channels are multiplied with, 1 as published. All weights of a filter see the
     same value of such a plane, so Adam moves them together, as many times faster than a pixel's
     as the filter has weights; a small scale makes up for that.
 
-    Channels: video, pupil dilation, running speed, and with `pupil_center` its two coordinates
-    (baselines 1.3, step 7).
+    Channels: video, pupil dilation, running speed (or those `columns` of the behaviour), and with
+    `pupil_center` its two coordinates (baselines 1.3, step 7).
     """
-    added = [batch.behavior, batch.pupil_center] if pupil_center else [batch.behavior]
+    behavior = batch.behavior[..., np.array(columns)] if columns else batch.behavior
+    added = [behavior, batch.pupil_center] if pupil_center else [behavior]
     planes = scale * jnp.concatenate(added, axis=-1)[:, :, None, None, :]
     shape = (*batch.video.shape[:-1], planes.shape[-1])
     video = jnp.concatenate([batch.video, jnp.broadcast_to(planes, shape)], axis=-1)

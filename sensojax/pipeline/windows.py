@@ -5,10 +5,12 @@ its length. Two rules draw the start of a training window, by name: `published`,
 reaches the last frame of a trial (baselines 1.3, step 5), and `uniform`, in which every window of a
 trial is equally likely and a shorter trial is padded at its end. Evaluation sees whole trials,
 padded at the end to a common length. Padding and warm-up frames are told apart from the frames that
-count by `valid_frames` and by nothing else.
+count by `valid_frames` and by nothing else; which frames the systems of the field score is in
+`SCORED_FRAMES`.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +18,29 @@ from sensojax.errors import UserError, check_name
 
 RULES = ("published", "uniform")
 NORMALIZATIONS = ("official", "per_neuron")
+
+
+class ScoredFrames(NamedTuple):
+    """Which frames of a trial are scored.
+
+    skip_frames: how many at its start are not. most_frames: a longer trial is cut to its first so
+    many, also for the model; 0 cuts none. drop_last: how many at the end of what is left are not.
+    """
+
+    skip_frames: int
+    most_frames: int
+    drop_last: int
+
+
+# The conventions of the field (sota 0.4), frames counted from 0, of a trial of 300 frames: the 2023
+# kit and its server score 50 to 299 and whatever a longer trial has; DwiseNeuro scores and submits
+# 50 to 298; ViV1T submits 51 to 299 and scores 50 to 299 itself. The last three never see more.
+SCORED_FRAMES = {
+    "kit": ScoredFrames(50, 0, 0),
+    "dwiseneuro": ScoredFrames(50, 300, 1),
+    "viv1t": ScoredFrames(51, 300, 0),
+    "viv1t_local": ScoredFrames(50, 300, 0),
+}
 
 
 @dataclass(frozen=True)
@@ -27,8 +52,8 @@ class Window:
     length: int
 
 
-def usable_frames(trials, normalization: str) -> np.ndarray:
-    """Frames of each trial that a sample may show, [trial].
+def usable_frames(trials, normalization: str, most_frames: int = 0) -> np.ndarray:
+    """Frames of each trial that a sample may show, [trial]; at most so many, unless that is 0.
 
     Under `official` these end where the published loader cuts a trial, because its per-frame
     statistics may not reach to the end; under `per_neuron` all recorded frames are usable.
@@ -36,7 +61,7 @@ def usable_frames(trials, normalization: str) -> np.ndarray:
     """
     check_name(normalization, NORMALIZATIONS, "normalization")
     frames = trials.official_frames if normalization == "official" else trials.num_frames
-    return np.asarray(frames)
+    return np.minimum(frames, most_frames) if most_frames else np.asarray(frames)
 
 
 def count_starts(rule: str, num_frames: int, length: int) -> int:
@@ -82,12 +107,16 @@ def whole(row: int, num_frames: int, length: int) -> Window:
     return Window(row, 0, length)
 
 
-def valid_frames(window: Window, num_frames: int, skip_frames: int) -> np.ndarray:
+def valid_frames(
+    window: Window, num_frames: int, skip_frames: int, most_frames: int = 0, drop_last: int = 0
+) -> np.ndarray:
     """The frames of a window that count, [time] bool.
 
     Padding (frames past the `num_frames` of the trial) never counts, nor do the first
-    `skip_frames` frames of the trial, from which a model has seen too little of the past (the 2023
-    competition scores from frame 50).
+    `skip_frames` frames of the trial, from which a model has seen too little of the past, those
+    after its first `most_frames` (0: there is no such limit), and the last `drop_last` of what the
+    limit leaves.
     """
     frame = window.start + np.arange(window.length)
-    return (frame >= skip_frames) & (frame < num_frames)
+    end = (min(num_frames, most_frames) if most_frames else num_frames) - drop_last
+    return (frame >= skip_frames) & (frame < end)

@@ -26,6 +26,7 @@ MAY_CHANGE = (
     "train.log_every",
     "train.checkpoint_every",
     "evaluation.tiers",
+    "evaluation.measures",
     "evaluation.batch_size",
 )
 
@@ -37,7 +38,7 @@ def claimed(workdir: str | Path, config: Mapping, *, writes: bool = True) -> Ite
     writes: False on all but one process of a run.
     """
     path = Path(workdir) / CONFIG
-    _refuse_another(path, plain(config))
+    refuse_another(path, config)
     if not writes:
         yield
         return
@@ -46,7 +47,7 @@ def claimed(workdir: str | Path, config: Mapping, *, writes: bool = True) -> Ite
         yield
 
 
-def _refuse_another(path: Path, config: Mapping) -> None:
+def refuse_another(path: Path, config: Mapping) -> None:
     """UserError when the folder of `path` holds results of a run of another config."""
     workdir = path.parent
     if not path.exists() or not (checkpoints.finished(workdir) or (workdir / REPORT).exists()):
@@ -57,7 +58,7 @@ def _refuse_another(path: Path, config: Mapping) -> None:
         raise UserError(
             f"{path} cannot be read ({error}); restore it, or use another --workdir."
         ) from error
-    differences = _differences(known, config)
+    differences = _differences(known, plain(config))
     if differences:
         raise UserError(
             f"{workdir} holds a run of another config: {'; '.join(differences)}. Use another "

@@ -4,6 +4,7 @@ The rate comes from the schedule on the host at every step, so that a plateau ca
 recompiling. Each function here is a recipe that a config names.
 """
 
+import jax
 import optax
 
 
@@ -33,3 +34,15 @@ def adam(
 ) -> optax.GradientTransformation:
     """Adam without weight decay, as in the 2022 kit."""
     return adamw(beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=0.0, clip_norm=clip_norm)
+
+
+def slower_core(recipe: optax.GradientTransformation, rate: float) -> optax.GradientTransformation:
+    """A recipe whose changes of the core's parameters are multiplied by `rate` (fine-tuning)."""
+
+    def of_core(params):
+        return {
+            name: jax.tree.map(lambda _, at=name: at == "core", below)
+            for name, below in params.items()
+        }
+
+    return optax.chain(recipe, optax.masked(optax.scale(rate), of_core))

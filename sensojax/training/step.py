@@ -9,7 +9,7 @@ files of its session and b the batch, plus the core's and the readout's penaltie
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -77,7 +77,8 @@ def make_train_step(
     prepare: Callable,
     *,
     num_files: Mapping[str, int],
-    seed: int,
+    seed: int | Sequence[int],
+    given_features: bool = False,
     sharding: jax.sharding.Sharding | None = None,
 ) -> Callable:
     """The jitted step(state, batches, statistics, learning_rate) -> (state, measured).
@@ -86,13 +87,15 @@ def make_train_step(
     (batches, statistics) -> normalised batches with all channels. num_files: M of every mouse.
     batches: {mouse: raw Batch}; statistics: {mouse: ...} for `prepare`. measured: scalars
     `loss`, `loss_per_response` (without scale and penalties), `gradient_norm` and `parts`. The
-    state is donated. sharding: of state and measurements, for several devices.
+    state is donated. given_features: batches hold core features in place of videos. sharding: of
+    state and measurements, for several devices. With several seeds, that many models learn side by
+    side: state, batches, learning rate and measured have a leading axis [member].
     """
 
     def objective(params, weights, batches, key):
         model = assemble(graph, weights.replace(params=params))
         noise = model.draw_noise(key, batches)
-        predicted = model(batches, train=True, noise=noise)
+        predicted = model(batches, train=True, noise=noise, given_features=given_features)
         parts, plain, responses = {}, 0.0, 0.0
         for mouse, batch in batches.items():
             total, counted = last_frames_loss(loss, predicted[mouse], batch)
@@ -102,7 +105,7 @@ def make_train_step(
         measured = {"parts": parts, "loss_per_response": plain / jnp.maximum(responses, 1.0)}
         return sum(parts.values()), (measured, separate(model)[1])
 
-    def step(state, batches, statistics, learning_rate):
+    def take(state, batches, statistics, learning_rate, seed):
         batches = prepare(batches, statistics)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         value_and_gradient = jax.value_and_grad(objective, has_aux=True)
@@ -116,6 +119,12 @@ def make_train_step(
         measured |= {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
         weights = separate(model)[1]
         return state.replace(step=state.step + 1, weights=weights, optimizer=memory), measured
+
+    one_or_all = take if isinstance(seed, int) else jax.vmap(take, in_axes=(0, 0, None, 0, 0))
+
+    def step(state, batches, statistics, learning_rate):
+        seeds = jnp.asarray(seed, jnp.uint32)
+        return one_or_all(state, batches, statistics, learning_rate, seeds)
 
     return jax.jit(
         step, donate_argnums=0, out_shardings=sharding, compiler_options=_compiler_options()

@@ -7,15 +7,47 @@ from sensojax.evaluation.results import Fields, MouseScore, Score, Traces
 MICE = {"dynamic29515-10-12-Video-abc": 40, "made_up": 25}
 
 
-def score(tier="oracle", *, ceilings=True, simulated=True, step=300, mice=MICE, **other) -> Score:
-    rng = np.random.default_rng(0)
-    found = {}
-    for mouse, neurons in mice.items():
-        ceiling = rng.uniform(0.2, 0.8, neurons)
-        correlation = ceiling * rng.uniform(0.2, 0.9, neurons)
-        found[mouse] = MouseScore(
-            mouse, correlation, 2, 0.75, 12, 3000, ceiling if ceilings else None
-        )
+def mouse_score(mouse, neurons, seed=0, *, ceilings=True, depths=False, measures=()) -> MouseScore:
+    rng = np.random.default_rng(seed)
+    ceiling = rng.uniform(0.2, 0.8, neurons)
+    correlation = ceiling * rng.uniform(0.2, 0.9, neurons)
+    return MouseScore(
+        mouse,
+        correlation,
+        2,
+        0.75,
+        12,
+        3000,
+        ceiling if ceilings else None,
+        {name: rng.uniform(0.0, 1.0, neurons) for name in measures},
+        {},
+        200.0 + 25 * rng.integers(0, 4, neurons) if depths else None,
+    )
+
+
+def score(
+    tier="oracle",
+    *,
+    ceilings=True,
+    simulated=True,
+    step=300,
+    mice=MICE,
+    kinds=(),
+    depths=False,
+    measures=(),
+    **other,
+) -> Score:
+    """kinds: of stimuli, or {kind: mice that saw it}."""
+    how = dict(ceilings=ceilings, depths=depths, measures=measures)
+    found = {
+        mouse: mouse_score(mouse, neurons, seed, **how)
+        for seed, (mouse, neurons) in enumerate(mice.items())
+    }
+    saw = kinds if isinstance(kinds, dict) else dict.fromkeys(kinds, tuple(mice))
+    parts = {
+        kind: {mouse: mouse_score(mouse, mice[mouse], (seed, len(mouse)), **how) for mouse in who}
+        for seed, (kind, who) in enumerate(saw.items())
+    }
     settings = {
         "normalization": "per_neuron",
         "protocol": "strict",
@@ -24,7 +56,8 @@ def score(tier="oracle", *, ceilings=True, simulated=True, step=300, mice=MICE, 
         "seeds": (7,),
         "ensemble": False,
     }
-    return Score(tier, step, **(settings | other), simulated=simulated, mice=found)
+    settings |= dict(simulated=simulated, mice=found, kinds=parts)
+    return Score(tier, step, **(settings | other))
 
 
 def lines(of: Score) -> list[dict]:

@@ -19,8 +19,18 @@ from tests.evaluation import made_up
 def written(tmp_path_factory):
     """A complete report of two simulated mice, the folder and what it was made of."""
     workdir = tmp_path_factory.mktemp("run<1>")
-    scores = {tier: made_up.score(tier) for tier in ("oracle", "live_test_bonus")}
-    config = {"seed": 7, "core": {"name": "factorized3d", "channels": (32, 64)}, "note": "<b>"}
+    shown = {"oracle": ("movie",), "live_test_bonus": ("pink_noise", "flashed_images")}
+    measured = ("correlation_to_average", "fev", "feve")
+    scores = {
+        tier: made_up.score(tier, kinds=kinds, depths=True, measures=measured)
+        for tier, kinds in shown.items()
+    }
+    config = {
+        "seed": 7,
+        "data": {"tiers": ("train",)},
+        "core": {"name": "factorized3d", "channels": (32, 64)},
+        "note": "<b>",
+    }
     main = scores["oracle"]
     lines, traces, fields = made_up.lines(main), made_up.traces(main), made_up.fields(main)
     report.write(workdir, config, scores, lines, traces, fields)
@@ -48,7 +58,7 @@ class Page(HTMLParser):
 def test_page_needs_no_other_file_and_no_network(written):
     text = (written[0] / "report.html").read_text()
     page = Page(text)
-    assert len(page.addresses) == 5
+    assert len(page.addresses) == len(report.PICTURES)
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert not page.open
     outside = re.sub(r'src="data:[^"]*"', "", text)
@@ -73,6 +83,33 @@ def test_page_carries_scores_with_their_provenance_and_origin(written):
     for part in ("c0ffee", "jax 0.10.2", "fingerprint-made_up", "configs/dynamic.py", "1 x cpu"):
         assert part in text
     assert "<code>[32, 64]</code>" in text and "core.channels" in text
+
+
+def test_page_breaks_the_score_down_by_kind_where_there_are_several(written, tmp_path):
+    workdir, scores = written
+    text = (workdir / "report.html").read_text()
+    title = "<h2>Scores by kind of stimulus</h2>"
+    assert text.count(title) == 1
+    table = text.split(title)[1].split("<h2>")[0]
+    for name in ("pink_noise", "flashed_images"):
+        value = scores["live_test_bonus"].of_kind(name).correlation
+        assert f"{value:.4f}" in table and name.replace("_", " ") in table
+    assert "in-domain from oracle" in table and "data:image/png" in table
+    one = made_up.score(kinds=("movie",))
+    assert title not in report.write(tmp_path, {}, {"oracle": one}, []).read_text()
+
+
+def test_page_has_the_other_measures_and_why_one_is_missing(written, tmp_path):
+    workdir, scores = written
+    score = scores["oracle"]
+    text = (workdir / "report.html").read_text()
+    for name in ("correlation_to_average", "feve"):
+        assert f"<td>{score.mean(name):.4f}</td>" in text
+    (first, *_) = score.mice.values()
+    first.left_out["signal_to_noise"] = "videos were shown 2 to 3 times"
+    text = report.write(tmp_path, {}, {"oracle": score}, []).read_text()
+    assert "videos were shown 2 to 3 times (29515-10-12)" in text
+    first.left_out.clear()
 
 
 def test_text_of_others_is_escaped(written):
@@ -119,7 +156,7 @@ def test_json_gives_back_the_scores(written):
 
 def test_json_of_another_format_is_refused(tmp_path):
     (tmp_path / "report.json").write_text('{"format": 99}')
-    with pytest.raises(UserError, match="format 99, expected 1"):
+    with pytest.raises(UserError, match="format 99, expected 2"):
         report.read(tmp_path / "report.json")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from sensojax import metrics
 from sensojax.errors import UserError
-from sensojax.evaluation.results import NAN_RULES, MouseScore, Score, short_name
+from sensojax.evaluation.results import NAN_RULES, MouseScore, Score, scored_frames, short_name
 from sensojax.writing import plain
 from tests.evaluation import made_up
 
@@ -45,7 +45,7 @@ def test_one_line_says_everything_that_belongs_to_a_score():
         "6,000 frames of 24 trials scored",
         "per_neuron normalization",
         "strict protocol",
-        "first 50 frames of each trial skipped",
+        "first 50 frames of each trial skipped (frames of kit)",
         "0 for a neuron with not-a-number",
         "seed 7",
         "single model",
@@ -64,6 +64,9 @@ def test_what_differs_in_how_it_was_counted_has_other_conditions():
         {"normalization": "official"},
         {"protocol": "competition"},
         {"skip_frames": 0},
+        {"most_frames": 300},
+        {"drop_last": 1},
+        {"trained_under": "official"},
         {"nan_rule": "skip"},
         {"seeds": (8,)},
         {"ensemble": True},
@@ -88,11 +91,75 @@ def test_json_keeps_every_digit_and_what_is_not_a_number():
 
 
 @pytest.mark.parametrize(
-    "change", [{"normalization": "offical"}, {"protocol": "strickt"}, {"nan_rule": "zeros"}]
+    "change",
+    [
+        {"normalization": "offical"},
+        {"trained_under": "per_neurn"},
+        {"protocol": "strickt"},
+        {"nan_rule": "zeros"},
+    ],
 )
 def test_unknown_way_of_counting_is_refused_with_the_nearest(change):
     with pytest.raises(UserError, match=r"expected one of .*; did you mean"):
         made_up.score(**change)
+
+
+def test_json_keeps_measures_kinds_and_reasons_and_the_whole_once():
+    measured = ("normalized_correlation", "signal_to_noise")
+    score = made_up.score(kinds=("pink_noise", "random_dots"), depths=True, measures=measured)
+    first = next(iter(score.mice))
+    score.mice[first].measures["normalized_correlation"][:2] = np.nan, 1 / 3
+    score.mice[first].left_out["fev"] = "no video was shown twice"
+    score.kinds["random_dots"][first] = score.mice[first]
+    written = score.to_json()
+    assert written["kinds"]["random_dots"][first] is None
+    again = Score.from_json(json.loads(json.dumps(written, allow_nan=False)))
+    assert again.kinds["random_dots"][first] is again.mice[first]
+    assert again.describe() == score.describe() and again.left_out == score.left_out
+    for kind, of_kind in score.kinds.items():
+        for mouse, each in of_kind.items():
+            found = again.kinds[kind][mouse]
+            np.testing.assert_array_equal(found.depth_um, each.depth_um)
+            assert found.values.keys() == each.values.keys()
+            for name, values in each.values.items():
+                np.testing.assert_array_equal(found.values[name], values)
+
+
+def test_measures_are_averaged_over_the_neurons_for_which_they_are_defined():
+    score = made_up.score(mice={"one": 4, "two": 2}, measures=("feve", "fev", "signal_to_noise"))
+    one, two = score.mice.values()
+    one.measures["signal_to_noise"][:] = 1.0, np.nan, np.inf, 4.0
+    two.measures["signal_to_noise"][:] = np.nan, 4.0
+    assert score.mean("signal_to_noise") == pytest.approx(9 / 3)
+    # FEVE over the neurons of which at least 0.15 is explainable, as the 2022 benchmark does it.
+    one.measures["fev"][:] = 0.149, 0.15, np.nan, 0.9
+    two.measures["fev"][:] = 0.0, 0.1
+    one.measures["feve"][:] = 100.0, 0.2, 100.0, 0.4
+    assert score.mean("feve") == pytest.approx(0.3)
+    assert np.isnan(score.mean("oracle_jackknife"))
+
+
+def test_part_of_the_neurons_keeps_what_belongs_to_them():
+    (score, *_) = made_up.score(depths=True, measures=("fev",)).mice.values()
+    part = score.at(np.arange(score.num_neurons) % 2 == 0)
+    assert part.num_neurons == 20 and part.num_trials == score.num_trials
+    for name in ("correlation", "ceiling", "depth_um"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(score, name)[::2])
+    np.testing.assert_array_equal(part.measures["fev"], score.measures["fev"][::2])
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        ((50, 0, 0), "first 50 frames of each trial skipped (frames of kit)"),
+        ((50, 300, 1), "none after its first 300, its last frame dropped (frames of dwiseneuro)"),
+        ((51, 300, 0), "none after its first 300 (frames of viv1t)"),
+        ((50, 300, 2), "its last 2 frames dropped"),
+        ((10, 0, 0), "first 10 frames of each trial skipped"),
+    ],
+)
+def test_scored_frames_are_said_in_words_with_the_name_of_the_convention(frames, words):
+    assert scored_frames(*frames).endswith(words)
 
 
 def test_nan_rules_are_those_of_the_metrics():

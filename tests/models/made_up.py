@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,21 @@ from sensojax.models.readouts import gaussian2d
 from sensojax.types import Batch
 from tests.goldens import REPOSITORY
 
+# For programs that run once on tiny arrays, where compiling takes all the time.
+QUICKLY = {"xla_backend_optimization_level": 0}
+
 
 def normal(seed: int, *shape: int) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def unfilled(build: Callable[[], nnx.Module]) -> nnx.Module:
+    """What `build` makes, with zeros for all arrays, which are to be loaded from elsewhere.
+
+    Drawing the first weights would compile a program for every shape.
+    """
+    graph, state = nnx.split(nnx.eval_shape(build))
+    return nnx.merge(graph, jax.tree.map(lambda x: jnp.asarray(np.zeros(x.shape, x.dtype)), state))
 
 
 class Running:
@@ -36,7 +49,7 @@ class Running:
             return call(assemble(self.graph, weights), *arguments)
 
         self.pure = run
-        self.jitted = jax.jit(run)
+        self.jitted = jax.jit(run, compiler_options=QUICKLY)
 
     def __call__(self, *arguments):
         return self.jitted(self.weights, *arguments)
@@ -68,7 +81,7 @@ def encoder(neurons: dict[str, int], *, batch_norm: str = "joint", seed: int = 0
     )
     readouts = {
         mouse: gaussian2d.Readout(
-            core.channels[-1],
+            core.num_features,
             np.random.default_rng(count).normal(size=(count, 3)),
             init_sigma=0.3,
             rngs=rngs,

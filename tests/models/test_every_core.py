@@ -1,8 +1,9 @@
 """The contract of every core, which is every file in the folder of cores.
 
 A file has `Core` and `TINY`, its smallest useful settings. A core is built from the number of input
-channels, its settings and `rngs`; it has `channels`, `causal`, `lost_frames`, `map_to_image` and
-`regularizers`, and is called with (video, train=...).
+channels, its settings and `rngs`; it has `num_features`, `causal`, `lost_frames`, `map_size`,
+`map_to_image` and `regularizers`, and is called with (video, train=...). A core with a recurrence
+behind it keeps the contract too.
 """
 
 import importlib
@@ -14,11 +15,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sensojax.models import cores
-from sensojax.models.encoder import separate
-from tests.models.made_up import Running, leaves, normal
+from sensojax.models import composed, cores, recurrent
+from sensojax.models.encoder import assemble, separate
+from tests.models.made_up import QUICKLY, Running, leaves, normal
 
 NAMES = [module.name for module in pkgutil.iter_modules(cores.__path__)]
+RECURRENCES = [module.name for module in pkgutil.iter_modules(recurrent.__path__)]
+# A recurrence compiles for long; the fast tests have it in test_composed and in its own.
+BOTH = [pytest.param(f"factorized3d+{name}", marks=pytest.mark.slow) for name in RECURRENCES]
 FRAMES, HEIGHT, WIDTH, CHANNELS = 4, 15, 17, 3  # FRAMES: of the result
 
 
@@ -26,7 +30,7 @@ class Case:
     """One core, its video, and the few programs that the tests share."""
 
     def __init__(self, name):
-        self.module = importlib.import_module(f"{cores.__name__}.{name}")
+        self.name, *self.behind = name.split("+")
         core = self.build(seed=0)
         self.core, self.lost = core, core.lost_frames
         self.video = normal(0, 2, self.lost + FRAMES, HEIGHT, WIDTH, CHANNELS)
@@ -36,11 +40,20 @@ class Case:
         self.pull = jax.jit(
             lambda weights, video, weighting: jax.grad(
                 lambda v: jnp.sum(self.evaluate.pure(weights, v) * weighting)
-            )(video)
+            )(video),
+            compiler_options=QUICKLY,
         )
 
     def build(self, seed: int) -> nnx.Module:
-        return self.module.Core(CHANNELS, **self.module.TINY, rngs=nnx.Rngs(seed))
+        rngs = nnx.Rngs(seed)
+        module = importlib.import_module(f"{cores.__name__}.{self.name}")
+        core = module.Core(CHANNELS, **module.TINY, rngs=rngs)
+        for name in self.behind:
+            module = importlib.import_module(f"{recurrent.__name__}.{name}")
+            core = composed.Core(
+                core, module.Recurrence(core.num_features, **module.TINY, rngs=rngs)
+            )
+        return core
 
     def gradient(self, chosen, weights=None) -> np.ndarray:
         """Of a random weighting of the features at index `chosen`, with respect to the video."""
@@ -51,7 +64,7 @@ class Case:
         return np.asarray(self.pull(weights, self.video, weighting))
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[*NAMES, *BOTH])
 def case(request):
     return Case(request.param)
 
@@ -62,9 +75,10 @@ def test_there_are_cores():
 
 def test_features_of_the_last_frames_come_out(case):
     batch, time, height, width, feature = case.features.shape
-    assert (batch, feature) == (2, case.core.channels[-1])
+    assert (batch, feature) == (2, case.core.num_features)
     assert time == case.video.shape[1] - case.lost == FRAMES
     assert 1 <= height <= HEIGHT and 1 <= width <= WIDTH
+    assert case.core.map_size(HEIGHT, WIDTH) == (height, width)
     assert case.features.dtype == jnp.float32 and np.isfinite(case.features).all()
 
 
@@ -94,7 +108,9 @@ def test_gradients_of_all_weights_are_finite_and_reach_every_filter(case):
         return jnp.sum(training.pure(weights, case.video) * normal(2, *case.features.shape))
 
     training = Running(case.core, lambda model, video: model(video, train=True))
-    for name, gradient in leaves(jax.jit(jax.grad(loss))(case.evaluate.weights).params).items():
+    for name, gradient in leaves(
+        jax.jit(jax.grad(loss), compiler_options=QUICKLY)(case.evaluate.weights).params
+    ).items():
         assert np.isfinite(gradient).all(), name
         # A bias in front of batch norm has no effect; every filter has one.
         assert gradient.ndim < 2 or np.abs(gradient).max() > 0, name
@@ -115,10 +131,14 @@ def test_a_second_call_with_equal_shapes_does_not_trace_again(case):
 
 
 def test_evaluation_changes_nothing_in_the_core(case):
-    before = leaves(separate(case.core)[1])
-    case.core(case.video[:1, : case.lost + 1], train=False)
-    after = leaves(separate(case.core)[1])
-    assert all(np.array_equal(before[name], after[name]) for name in before)
+    def run(weights, video):
+        model = assemble(case.evaluate.graph, weights)
+        before = jax.tree.leaves(separate(model)[1])
+        model(video, train=False)
+        after = jax.tree.leaves(separate(model)[1])
+        assert all(one is other for one, other in zip(before, after, strict=True))
+
+    jax.eval_shape(run, case.evaluate.weights, case.video)
 
 
 def test_map_to_image_finds_the_centre_of_the_receptive_field(case):
@@ -138,7 +158,7 @@ def test_map_to_image_finds_the_centre_of_the_receptive_field(case):
 
 
 def test_regularizers_are_named_finite_scalars(case):
-    parts = case.core.regularizers()
+    parts = Running(case.core, lambda model: model.regularizers())()
     for name, value in parts.items():
         assert isinstance(name, str) and jnp.shape(value) == () and np.isfinite(value), name
         assert value >= 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sensojax.models import behavior, layers, regularizers
+from sensojax.models import behavior, layers
 from tests.goldens import assert_close
 
 
@@ -50,6 +50,42 @@ def test_batch_norm_in_evaluation_changes_nothing_and_sees_single_examples():
     assert np.array_equal(norm.mean[...], before[0])
     assert np.array_equal(norm.variance[...], before[1])
     assert np.array_equal(alone, together[:1])
+
+
+def test_batch_norm_counts_repeated_channels_as_one():
+    x, again = features(0), features(1)
+    repeated = layers.BatchNorm(3, weight_of_new=0.7, repeats=2)
+    norm = layers.BatchNorm(3, weight_of_new=0.7)
+    for each in (repeated, norm):
+        each.scale[...] = jnp.array([2.0, -1.0, 0.5])
+    found = repeated(np.concatenate([x, again], -1), train=True)
+    expected = norm(np.concatenate([x, again]), train=True)
+    assert_close(found, np.concatenate(np.split(np.asarray(expected), 2), -1), 1e-6)
+    assert_close(repeated.mean[...], norm.mean[...], 1e-6, "running mean")
+    assert_close(repeated.variance[...], norm.variance[...], 1e-6, "unbiased variance")
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_batch_norm_has_the_gradients_of_its_formula(repeats):
+    x, weights = features(0), features(1)
+    scale, bias = jnp.linspace(0.5, 2.0, 3 // repeats), jnp.linspace(-1.0, 1.0, 3 // repeats)
+
+    def plain(x, scale, bias):
+        parts = x.reshape(-1, repeats, 3 // repeats)
+        standard = (parts - parts.mean((0, 1), keepdims=True)) / jnp.sqrt(
+            parts.var((0, 1), keepdims=True) + 1e-5
+        )
+        scale, bias = (jnp.broadcast_to(each, parts.shape) for each in (scale, bias))
+        return jnp.sum((standard * scale + bias).reshape(x.shape) * weights)
+
+    def ours(x, scale, bias):
+        norm = layers.BatchNorm(3 // repeats, weight_of_new=0.7, repeats=repeats)
+        norm.scale[...], norm.bias[...] = scale, bias
+        return jnp.sum(norm(x, train=True) * weights)
+
+    found, expected = (jax.grad(each, (0, 1, 2))(x, scale, bias) for each in (ours, plain))
+    for name, one, other in zip(("x", "scale", "bias"), found, expected, strict=True):
+        assert_close(one, other, 5e-5, name)
 
 
 def test_batch_norm_keeps_its_digits_when_the_mean_is_large():
@@ -100,6 +136,14 @@ def test_elu_plus_one_is_exactly_zero_far_below_and_never_negative():
     assert jax.grad(layers.elu_plus_one)(0.5) == 1.0
 
 
+def test_elu_and_its_derivative_are_those_of_jax_on_both_sides_and_at_zero():
+    x = jnp.array([-100.0, -3.0, -1e-4, 0.0, 1e-4, 2.0])
+    both = jax.value_and_grad(lambda x: jnp.sum(layers.elu(x) * jnp.arange(6.0)))
+    expected = jax.value_and_grad(lambda x: jnp.sum(jax.nn.elu(x) * jnp.arange(6.0)))
+    for one, other in zip(both(x), expected(x), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
 def test_xavier_normal_has_the_published_spread_and_is_not_truncated():
     draw = np.asarray(layers.xavier_normal(jax.random.key(0), (5, 5, 40, 60)), np.float64)
     expected = math.sqrt(2 / (25 * (40 + 60)))
@@ -134,22 +178,3 @@ def test_shifters_move_by_less_than_one_and_each_frame_by_its_own_pupil(kind):
     moved = shifter(pupil.at[1, 2].add(1.0)) != shift
     assert np.argwhere(np.any(moved, axis=-1)).tolist() == [[1, 2]]
     assert np.isfinite(shifter.regularizer())
-
-
-def test_smoothness_penalties_rank_smooth_below_rough():
-    y, x = np.mgrid[-3:4, -3:4]
-    smooth = np.exp(-(x**2 + y**2) / 8.0)[..., None, None]
-    rough = smooth * (-1.0) ** (x + y)[..., None, None]
-    for penalty in regularizers.SPATIAL.values():
-        assert penalty(jnp.float32(smooth)) < 0.2 * penalty(jnp.float32(rough))
-    norm = regularizers.laplace_l2_norm
-    assert norm(jnp.float32(7 * smooth)) == pytest.approx(float(norm(jnp.float32(smooth))))
-
-
-def test_smoothness_of_a_single_weight_is_known():
-    kernel = jnp.zeros((5, 5, 1, 1)).at[2, 2].set(3.0)
-    # The Laplacian of one weight is itself: squares 16 + 4 * 1, over 25 places.
-    assert regularizers.laplace_l2(kernel) == pytest.approx(0.5 * 9 * 20 / 25)
-    assert regularizers.laplace_l2_norm(kernel) == pytest.approx(20.0)
-    course = jnp.zeros((5, 1, 1)).at[2].set(3.0)
-    assert regularizers.temporal_l2_norm(course) == pytest.approx(18.0)

@@ -1,9 +1,10 @@
 """Metrics against the published ones."""
 
+import jax
 import numpy as np
 import pytest
 
-from sensojax import image_scores, metrics, reliability
+from sensojax import image_scores, metrics, reliability, repeats
 from tests.goldens import Golden, assert_close, golden_files
 
 # The published float32 differs from its own float64 by up to 3e-7; ours sums batches in float32.
@@ -12,6 +13,8 @@ TOLERANCE = 1e-6
 EXACT = 1e-9
 
 MEASURES = pytest.mark.parametrize("path", golden_files("11b_metrics"))
+CLOSED_LOOP = pytest.mark.parametrize("path", golden_files("viv1t_metrics"))
+RELIABILITY = pytest.mark.parametrize("path", golden_files("analysis_reliability"))
 SINGLE_TRIAL = pytest.mark.parametrize("path", golden_files("11c_single_trial_correlation"))
 
 
@@ -45,7 +48,7 @@ def test_single_trial_correlation_is_the_published_one(path):
         assert_close(values[mouse], golden[f"output64/per_mouse/{mouse}"], TOLERANCE, mouse)
     together = np.concatenate([values[mouse] for mouse in golden.config["mice_order"]])
     assert_close(together, golden["output64/all_neurons"], TOLERANCE)
-    assert_close(metrics.mean_over_neurons(values), golden["output64/mean"], TOLERANCE)
+    assert_close(metrics.mean_over_neurons(values.values()), golden["output64/mean"], TOLERANCE)
 
 
 @SINGLE_TRIAL
@@ -59,6 +62,77 @@ def test_neurons_without_a_correlation_are_named(path):
         assert (sums.value() == 0).tolist() == (sums.undefined() | sums.constant()).tolist()
         zeros = golden[f"output64/per_mouse/{mouse}"] == 0
         np.testing.assert_array_equal(sums.value() == 0, zeros)
+
+
+def repeated(golden, names=("target", "prediction")):
+    """(predicted, observed) by trial as [trial time neuron], and the video of each trial."""
+    observed, predicted = (golden[f"input/{name}"].swapaxes(1, 2) for name in names)
+    return predicted, observed, golden["input/video_ids"]
+
+
+def of_videos(predicted, observed, videos):
+    total = repeats.Repeats()
+    for video, *trial in zip(videos.tolist(), predicted, observed, strict=True):
+        counted = np.ones((1, len(trial[0])), bool)
+        total += repeats.Repeats.of(video, *(each[None] for each in trial), counted)
+    return total.measures(at_least=2)
+
+
+def by_trial(predicted, observed, lengths):
+    """Sums of each trial apart, fields [trial neuron], its first frames counted."""
+    counted = np.arange(observed.shape[1]) < np.asarray(lengths)[:, None]
+    return jax.vmap(lambda *trial: metrics.Correlation.of(*(each[None] for each in trial)))(
+        predicted, observed, counted
+    )
+
+
+@CLOSED_LOOP
+def test_closed_loop_correlations_are_the_published_ones(path):
+    golden = Golden(path)
+    predicted, observed, _ = repeated(golden)
+    sums = by_trial(predicted, observed, [observed.shape[1]] * len(observed)).on_host()
+    found = {
+        "single_trial_correlation": sums.value().mean(0),  # within each trial, here
+        "challenge_correlation": metrics.Correlation.merged(sums).value(),
+    }
+    for name, values in found.items():
+        assert_close(values, golden[f"output64/{name}_per_neuron"], TOLERANCE, name)
+
+
+@CLOSED_LOOP
+def test_closed_loop_correlations_of_trials_of_unequal_length_are_the_published_ones(path):
+    """The first four trials, trial k cut by k mod 3 frames, as the file's config says."""
+    golden = Golden(path)
+    predicted, observed, _ = repeated(golden)
+    lengths = [observed.shape[1] - k % 3 for k in range(4)]
+    sums = by_trial(predicted[:4], observed[:4], lengths).on_host()
+    challenge = metrics.Correlation.merged(sums).value().mean()
+    assert_close(challenge, golden["output/list_challenge_correlation"], TOLERANCE)
+    assert_close(sums.value().mean(), golden["output/list_single_trial_correlation"], TOLERANCE)
+
+
+@CLOSED_LOOP
+def test_closed_loop_measures_of_repeats_are_the_published_ones(path):
+    golden = Golden(path)
+    measures = of_videos(*repeated(golden))
+    expected = golden["output64/correlation_to_average_per_video_neuron"].mean(0)
+    assert_close(measures.correlation_to_average_per_video(), expected, EXACT)
+    published = golden["output64/normalized_correlation_per_video_neuron"]
+    defined = np.isfinite(published).any(0)
+    found = measures.normalized_correlation()
+    np.testing.assert_array_equal(np.isfinite(found), defined)
+    assert_close(found[defined], np.nanmean(published[:, defined], axis=0), EXACT)
+    assert_close(np.nanmean(found), golden["output64/normalized_correlation"], EXACT)
+
+
+@RELIABILITY
+def test_reliability_of_repeats_is_the_published_one(path):
+    golden = Golden(path)
+    predicted, observed, videos = repeated(golden, ("responses", "predictions"))
+    measures = of_videos(predicted, observed, videos)
+    assert_close(measures.repeat_reliability(), golden["output/reliability"], TOLERANCE)
+    found = measures.correlation_to_average_per_video()
+    assert_close(found, golden["output/correlation"], TOLERANCE)
 
 
 def assert_published(found, golden, key, tolerance=EXACT):

@@ -127,6 +127,8 @@ def test_behavior_channels_are_constant_over_space_and_in_order():
         np.testing.assert_array_equal(pixel[..., 1:3], batch.behavior)
         np.testing.assert_array_equal(pixel[..., 3:], batch.pupil_center)
     assert transforms.behavior_as_channels(batch).video.shape[-1] == 3
+    speed = transforms.behavior_as_channels(batch, pupil_center=True, scale=2.0, columns=(1,)).video
+    np.testing.assert_array_equal(speed, np.delete(video, 1, -1) * np.array([1, 2, 2, 2], "f4"))
 
 
 def test_pooling_averages_squares_of_pixels():

@@ -56,6 +56,38 @@ def test_warm_up_is_counted_from_the_start_of_the_trial_not_of_the_window():
     assert windows.valid_frames(window, 20, skip_frames=3).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "num_frames", "first", "last"),
+    [
+        ("kit", 300, 50, 299),
+        ("kit", 315, 50, 314),
+        ("dwiseneuro", 300, 50, 298),
+        ("dwiseneuro", 315, 50, 298),
+        ("viv1t", 300, 51, 299),
+        ("viv1t", 315, 51, 299),
+        ("viv1t_local", 300, 50, 299),
+        ("viv1t_local", 315, 50, 299),
+        ("dwiseneuro", 299, 50, 297),
+        ("viv1t", 280, 51, 279),
+    ],
+)
+def test_named_conventions_score_their_frames(name, num_frames, first, last):
+    """As the systems of the field submit or score them: 249 or 250 frames of a trial of 300."""
+    frames = windows.SCORED_FRAMES[name]
+    padded = windows.valid_frames(Window(0, 0, 330), num_frames, *frames)
+    assert np.flatnonzero(padded).tolist() == list(range(first, last + 1))
+    cut = MemoryStore(lengths=(num_frames,)).trials
+    (shown,) = windows.usable_frames(cut, "per_neuron", frames.most_frames)
+    whole = windows.valid_frames(windows.whole(0, shown, 330), shown, *frames)
+    assert (whole == padded).all()  # cut before or after, the same frames are scored
+
+
+def test_last_frames_are_dropped_from_the_trial_not_from_the_window():
+    window = Window(row=0, start=3, length=4)
+    counted = windows.valid_frames(window, 9, 0, most_frames=8, drop_last=2)
+    assert counted.tolist() == [True, True, True, False]
+
+
 def test_whole_trial_is_never_cut():
     assert windows.whole(4, 10, 10) == Window(4, 0, 10)
     with pytest.raises(UserError, match="found 11 frames in the trial of row 4"):

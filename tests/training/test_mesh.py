@@ -26,7 +26,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 import jax, numpy as np
-from sensojax.experiment import Experiment
+from sensojax.experiments.experiment import Experiment
 from sensojax.training import checkpoints, mesh
 from tests import runs
 
@@ -171,7 +171,7 @@ def test_two_processes_train_report_and_save_as_one_does(data, cache, tmp_path):
 
 def state_like(workdir: Path, data: Path):
     """A fresh state of the run's config, for the shapes of its checkpoints."""
-    from sensojax.experiment import Experiment
+    from sensojax.experiments.experiment import Experiment
 
     placement = mesh.Placement()
     with jax.set_mesh(placement.mesh):

@@ -12,27 +12,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sensojax.errors import UserError, check_name
-from sensojax.models import convolution, layers, regularizers
+from sensojax.errors import check_name
+from sensojax.models import convolution, geometry, layers, regularizers
+from sensojax.models.layers import pair, per_layer
 
 # The smallest useful core, for tests of the contract that all cores keep.
 TINY = dict(channels=(3, 4), spatial_kernels=(5, 3), temporal_kernels=(3, 3))
-
-
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def _per_layer(value, num_layers: int, name: str) -> tuple:
-    """One value for all layers, or one for each."""
-    if isinstance(value, (list, tuple)):
-        if len(value) != num_layers:
-            raise UserError(
-                f"found {len(value)} values in core.{name} {tuple(value)}, expected {num_layers}, "
-                "one for each layer of core.channels; make them equal."
-            )
-        return tuple(value)
-    return (value,) * num_layers
 
 
 class Layer(nnx.Module):
@@ -80,13 +65,10 @@ class Layer(nnx.Module):
             padding=self.padding,
             dilation=self.spatial_dilation,
         )
-        # Batch norm subtracts the batch's mean, and with it these biases: their gradient is 0. The
-        # rounding noise in its place would be made into full steps by Adam, other ones on each
-        # number of devices, and the running mean would lag behind them (published code does so).
         idle = train and self.norm is not None
-        x = _add(x, self.spatial_bias, idle)
+        x = layers.add_bias(x, self.spatial_bias, idle=idle)
         x = convolution.temporal(x, self.temporal[...], dilation=self.temporal_dilation)
-        x = _add(x, self.temporal_bias, idle)
+        x = layers.add_bias(x, self.temporal_bias, idle=idle)
         if self.norm is not None:
             x = self.norm(x, train=train)
         return layers.NONLINEARITIES[self.nonlinearity](x)
@@ -95,12 +77,10 @@ class Layer(nnx.Module):
     def lost_frames(self) -> int:
         return (self.temporal.shape[0] - 1) * self.temporal_dilation
 
-
-def _add(x, bias, idle):
-    if bias is None:
-        return x
-    constant = jax.lax.stop_gradient(bias[...]) if idle else bias[...]
-    return x + jnp.broadcast_to(constant, x.shape)
+    @property
+    def geometry(self) -> geometry.Step:
+        kernel = self.spatial.shape[:2]
+        return geometry.Step(kernel, self.stride, self.padding, self.spatial_dilation)
 
 
 class Core(nnx.Module):
@@ -141,11 +121,11 @@ class Core(nnx.Module):
         check_name(smoothness, regularizers.SPATIAL, "core.smoothness")
         count = len(channels)
         inputs = (input_channels, *channels[:-1])
-        spatial_kernels = _per_layer(spatial_kernels, count, "spatial_kernels")
-        temporal_kernels = _per_layer(temporal_kernels, count, "temporal_kernels")
-        strides = _per_layer(strides, count, "strides")
-        spatial_dilations = _per_layer(spatial_dilations, count, "spatial_dilations")
-        temporal_dilations = _per_layer(temporal_dilations, count, "temporal_dilations")
+        spatial_kernels = per_layer(spatial_kernels, count, "spatial_kernels")
+        temporal_kernels = per_layer(temporal_kernels, count, "temporal_kernels")
+        strides = per_layer(strides, count, "strides")
+        spatial_dilations = per_layer(spatial_dilations, count, "spatial_dilations")
+        temporal_dilations = per_layer(temporal_dilations, count, "temporal_dilations")
         self.channels = tuple(channels)
         self.spatial_smoothness = spatial_smoothness
         self.temporal_smoothness = temporal_smoothness
@@ -155,7 +135,7 @@ class Core(nnx.Module):
             Layer(
                 inputs[i],
                 channels[i],
-                _pair(spatial_kernels[i]),
+                pair(spatial_kernels[i]),
                 temporal_kernels[i],
                 stride=strides[i],
                 padding=padding,
@@ -177,9 +157,17 @@ class Core(nnx.Module):
         return video
 
     @property
+    def num_features(self) -> int:
+        return self.channels[-1]
+
+    @property
     def lost_frames(self) -> int:
         """Frames at the beginning of a clip for which there is no result."""
         return sum(layer.lost_frames for layer in self.layers)
+
+    def map_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the features of a video of this size."""
+        return geometry.map_size([layer.geometry for layer in self.layers], height, width)
 
     def map_to_image(self, points: jax.Array, height: int, width: int) -> jax.Array:
         """Where the receptive fields of points of the feature map are centred in the video.
@@ -187,20 +175,8 @@ class Core(nnx.Module):
         points: [point 2] as (x, y) in -1..1 of the map; height, width: of the video, pixels.
         Returns [point 2] in -1..1 of the video, where +-1 are the centres of its border pixels.
         """
-        found = []
-        for axis, size in ((1, width), (0, height)):
-            first, spacing, length = 0.0, 1, size
-            for layer in self.layers:
-                kernel = layer.spatial.shape[axis]
-                dilation, padding = layer.spatial_dilation[axis], layer.padding[axis]
-                first += spacing * (dilation * (kernel - 1) / 2 - padding)
-                length = convolution.output_size(
-                    length, kernel, layer.stride[axis], padding, dilation
-                )
-                spacing *= layer.stride[axis]
-            pixel = first + spacing * (points[:, 1 - axis] + 1.0) * (length - 1) / 2
-            found.append(2.0 * pixel / (size - 1) - 1.0)
-        return jnp.stack(found, axis=-1)
+        steps = [layer.geometry for layer in self.layers]
+        return geometry.map_to_image(steps, points, height, width)
 
     def regularizers(self) -> dict[str, jax.Array]:
         """The weighted penalties on the first layer."""

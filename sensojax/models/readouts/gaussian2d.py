@@ -25,13 +25,6 @@ from sensojax.errors import UserError, check_name
 from sensojax.models import layers
 
 TINY = dict(positions="cortex")
-# Where a neuron's bias starts, given its mean response. The source takes the mean itself, so the
-# first predictions, ELU(bias) + 1, are too high by one (baselines 4.1), and a hundred steps of Adam
-# go into nothing else; "matched" starts with the mean as prediction.
-BIAS_STARTS = {
-    "mean": lambda mean: mean,
-    "matched": lambda mean: np.where(mean < 1, np.log(np.clip(mean, 0.01, None)), mean - 1),
-}
 SIGMA_SHAPES = {"full": (2, 2), "uncorrelated": (2,), "isotropic": (1,)}
 POSITIONS = ("cortex", "learned")
 
@@ -76,7 +69,7 @@ class Readout(nnx.Module):
     "cortex" (a network on cortical positions) or "learned" (one free point per neuron, kept in
     [-1, 1] by `constrain`). one_draw_per_batch: the same displacement for all frames, as one
     published option has it. feature_l1: weight of the penalty on absolute feature weights.
-    bias_start: of BIAS_STARTS, applied to the neurons' mean_responses.
+    bias_start: of `layers.BIAS_STARTS`, applied to the neurons' mean_responses.
     """
 
     def __init__(
@@ -119,11 +112,8 @@ class Readout(nnx.Module):
             draw = jax.random.uniform(rngs.params(), (neurons, 2), minval=-1.0, maxval=1.0)
             self.network = None
             self.mu = nnx.Param(init_mu_range * draw)
-        check_name(bias_start, BIAS_STARTS, "readout.bias_start")
-        start = np.zeros(neurons)
-        if mean_responses is not None:
-            start = BIAS_STARTS[bias_start](mean_responses)
-        self.bias = nnx.Param(jnp.asarray(start, jnp.float32)) if bias else None
+        start = layers.first_biases(neurons, mean_responses, bias_start)
+        self.bias = nnx.Param(start) if bias else None
 
     @property
     def num_neurons(self) -> int:

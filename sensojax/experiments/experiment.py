@@ -5,8 +5,9 @@ does with stores, batches, encoder, optimizer and schedule. In: a config and a p
 out: a trained state, scores, and the files of the run folder.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -16,6 +17,7 @@ from sensojax.errors import UserError
 from sensojax.evaluation import report
 from sensojax.evaluation.evaluators import Evaluator
 from sensojax.evaluation.results import Fields, Score
+from sensojax.experiments import transfer
 from sensojax.models.encoder import assemble
 from sensojax.pipeline.batches import to_device
 from sensojax.training import checkpoints, journal, mesh, provenance, step
@@ -23,10 +25,16 @@ from sensojax.writing import plain
 
 
 class Experiment:
-    """Stores, batches, model, optimizer and schedule of one config, and the state of its run."""
+    """Stores, batches, model, optimizer and schedule of one config, and the state of its run.
 
-    def __init__(self, config: Mapping, placement: mesh.Placement):
+    like: an experiment of the same config but for the seed, whose evaluators serve this one too.
+    """
+
+    def __init__(
+        self, config: Mapping, placement: mesh.Placement, like: "Experiment | None" = None
+    ):
         build.check(config)
+        config = transfer.resolved(config)
         data = config["data"]
         placement.check(data["batch_size"], "data.batch_size")
         self.config, self.placement = config, placement
@@ -37,20 +45,28 @@ class Experiment:
         columns = next(iter(first.values())).behavior.shape[-1]
         neurons = {mouse: store.neurons for mouse, store in self.stores.items()}
         means = build.mean_responses(first, config, self.statistics)
-        model = build.new_encoder(config, neurons, columns, means)
-        optimizer = build.optimizer(config["optimizer"])
+        size = build.frame_size(next(iter(self.stores.values())), config["inputs"]["pool"])
+        model = build.new_encoder(config, neurons, columns, means, size)
+        transfer.take_core(model, config)
+        given_features = transfer.gives_features(config)
+        if given_features:
+            self.batches = transfer.feature_batches(config, self.batches, model, self.statistics)
+        optimizer = build.optimizer(config)
         self.schedule = build.schedule(config["schedule"])
         self.graph, state = step.initial_state(model, optimizer)
         self.state = placement.everywhere(state)
-        self.train_step = step.make_train_step(
+        prepare = transfer.prepare_features if given_features else build.prepare(config["inputs"])
+        self.make_train_step = functools.partial(
+            step.make_train_step,
             self.graph,
             optimizer,
             build.loss(config["loss"]),
-            build.prepare(config["inputs"]),
+            prepare,
             num_files={mouse: len(store.trials) for mouse, store in self.stores.items()},
-            seed=config["seed"],
+            given_features=given_features,
             sharding=placement.copied,
         )
+        self.train_step = self.make_train_step(seed=config["seed"])
         self.interval = config["train"]["evaluate_every"] or self.batches.epoch_steps
         self.total_steps = self.schedule.total_steps(self.interval)
         self.lost_frames = model.core.lost_frames
@@ -62,12 +78,15 @@ class Experiment:
         # All of them now, so that a tier that cannot be scored is not found out after training.
         how = config["evaluation"]
         tiers = dict.fromkeys((how["validation"], *how["tiers"]))
-        self.evaluators = {tier: self.evaluator(tier) for tier in tiers}
+        self.evaluators = (
+            like.evaluators if like else {tier: self.evaluator(tier) for tier in tiers}
+        )
         self.validator = self.evaluators[how["validation"]]
         self.about = dict(
             config=plain(config),
             mice=build.described(self.stores),
             behavior_columns=columns,
+            frame_size=size,
             **provenance.circumstances(),
         )
 
@@ -123,31 +142,48 @@ class Experiment:
         )
         saved.save(self.step, self.state, self.about | about)
 
-    def train_to_next_evaluation(
-        self, notes: journal.Journal, saved: checkpoints.Checkpoints
-    ) -> None:
-        """Takes steps up to the next multiple of the interval, or to the last step."""
-        data, train = self.config["data"], self.config["train"]
+    def ahead(self) -> tuple[int, int]:
+        """The step reached and the one of the next evaluation."""
         start = self.step
-        stop = min(start - start % self.interval + self.interval, self.total_steps)
-        stream = self.batches.iterate(
+        return start, min(start - start % self.interval + self.interval, self.total_steps)
+
+    def stream(self, start: int, stop: int) -> Iterator[tuple[int, dict]]:
+        """The batches of these steps, read ahead."""
+        data = self.config["data"]
+        return self.batches.iterate(
             start, stop, num_threads=data["read_threads"], prefetch_steps=data["prefetch_steps"]
         )
+
+    def due(self, done: int, stop: int) -> tuple[bool, bool]:
+        """Whether to save a checkpoint after so many steps, and whether to note measurements."""
+        train = self.config["train"]
+        save = done % train["checkpoint_every"] == 0 and done < stop
+        return save, save or done % train["log_every"] == 0 or done == stop
+
+    def train_to_next_evaluation(
+        self, notes: journal.Journal, saved: checkpoints.Checkpoints, until: int | None = None
+    ) -> None:
+        """Takes steps up to the next multiple of the interval, to the last step, or `until`."""
+        start, stop = self.ahead()
+        stop = stop if until is None else min(stop, until)
         pace = journal.Pace()
-        with to_device(stream, self.placement.batch) as ready:
+        with to_device(self.stream(start, stop), self.placement.batch) as ready:
             for index, batches in ready:
                 rate = self.schedule.learning_rate(index)
                 self.state, measured = self.train_step(self.state, batches, self.statistics, rate)
                 done = index + 1
                 pace.count(sum(len(batch.valid) for batch in batches.values()))
-                due_save = done % train["checkpoint_every"] == 0 and done < stop
-                if due_save or done % train["log_every"] == 0 or done == stop:
+                save, note = self.due(done, stop)
+                if note:
                     measured = jax.device_get(measured)  # waits until the step is done
-                    self._note(notes, done, measured, rate, pace.ask(ready.waited_seconds))
-                if due_save:
+                    self.note(notes, done, measured, rate, pace.ask(ready.waited_seconds))
+                if save:
                     self.save(saved)
 
-    def _note(self, notes, done, measured, rate, pace) -> None:
+    def note(
+        self, notes: journal.Journal, done: int, measured: Mapping, rate: float, pace: Mapping
+    ) -> None:
+        """Writes a step into the journal; UserError when training has diverged."""
         # The loss is that of the weights before the step, the gradient decides those after it.
         for name in ("loss", "gradient_norm"):
             if not math.isfinite(measured[name]):
@@ -199,7 +235,12 @@ class Experiment:
         scores = {}
         for tier in self.config["evaluation"]["tiers"]:
             evaluator = self.evaluators[tier]
-            scores[tier] = evaluator.run(weights, step=best_step, seeds=self.seeds)
+            scores[tier] = evaluator.run(
+                weights,
+                step=best_step,
+                seeds=self.seeds,
+                names=self.config["evaluation"]["measures"],
+            )
             if len(scores) == 1:
                 traces = evaluator.traces(weights, scores[tier])
         fields = self.fields()

@@ -1,0 +1,85 @@
+"""Train the same config from several seeds and score the mean of their predictions.
+
+    python -m sensojax.ensemble --config configs/dynamic.py --seeds 0,1,2 --workdir runs/ensemble
+
+In: a config and seeds; out: one run folder for each seed, `seed0`, `seed1`, ..., and beside them
+`ensemble.json`, which makes the folder one that `sensojax.evaluate` and `sensojax.submit` take like
+that of a single run. The same line again continues; more seeds may be added later. `--together`
+trains all of them in one program, which is faster where one alone leaves an accelerator idle.
+"""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from sensojax import build, main
+from sensojax.errors import UserError, command_line
+from sensojax.evaluation.results import Score
+from sensojax.experiments import side_by_side
+from sensojax.experiments.scoring import Scorer
+from sensojax.training import mesh
+from sensojax.writing import write_atomically
+
+
+def run(
+    config: Mapping, seeds: Sequence[int], workdir: str | Path, *, together: bool = False
+) -> dict[str, Score]:
+    """Trains what is missing of the members; returns the scores of their mean by tier.
+
+    together: side by side in one program, which needs the memory of all of them.
+    """
+    check_seeds(seeds)
+    workdir = Path(workdir)
+    folders = [workdir / member(seed) for seed in seeds]
+    if together:
+        side_by_side.run(config, seeds, folders)
+    else:
+        for number, (seed, of_member) in enumerate(zip(seeds, folders, strict=True), start=1):
+            if jax.process_index() == 0:
+                print(f"member {number} of {len(seeds)}: seed {seed}")
+            main.run({**config, "seed": seed}, of_member)
+    if jax.process_index() == 0:
+        described = {"members": [member(seed) for seed in seeds]}
+        write_atomically(workdir / build.ENSEMBLE, json.dumps(described))
+    return Scorer().score(workdir, config["evaluation"]["tiers"])
+
+
+def member(seed: int) -> str:
+    """Name of the run folder of one seed."""
+    return f"seed{seed}"
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """UserError unless there are several, all different."""
+    if len(seeds) < 2 or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UserError(
+            f"found seeds {', '.join(map(str, seeds)) or 'none'}, expected two or more different "
+            "numbers from 0 on; give them as --seeds 0,1,2."
+        )
+
+
+@command_line
+def _main(argv: list[str]) -> None:
+    del argv
+    mesh.join_processes()
+    try:
+        seeds = [int(seed) for seed in SEEDS.value]
+    except ValueError as error:
+        raise UserError(f"found --seeds {','.join(SEEDS.value)}, expected numbers.") from error
+    scores = run(CONFIG.value.to_dict(), seeds, WORKDIR.value, together=TOGETHER.value)
+    if jax.process_index() == 0:
+        for score in scores.values():
+            print(score.describe())
+
+
+if __name__ == "__main__":  # defined here, so that importing this module reads no config
+    CONFIG = config_flags.DEFINE_config_file("config", "configs/dynamic.py", lock_config=True)
+    SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "One member for each, separated by commas.")
+    TOGETHER = flags.DEFINE_bool("together", False, "Train all seeds in one program.")
+    WORKDIR = flags.DEFINE_string("workdir", "runs/ensemble", "Folder of the members.")
+    app.run(_main, flags_parser=functools.partial(main.parse_flags, CONFIG))

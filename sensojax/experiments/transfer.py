@@ -1,0 +1,109 @@
+"""Taking the core of a trained run to other mice, frozen or fine-tuned.
+
+In: a config whose section `transfer` names a run folder; out: the config with that run's core and
+inputs in it, a new model that holds that core's weights, and, for a frozen core, stores that give
+its features in place of videos. What a laboratory does with a published core: only readouts and
+shifters are fitted, which takes minutes of data from a new mouse (README, "A new mouse").
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from sensojax import build
+from sensojax.errors import UserError, check_name
+from sensojax.models import freezing
+from sensojax.models.encoder import Encoder, assemble
+from sensojax.pipeline import features, transforms
+from sensojax.pipeline.batches import Batches
+from sensojax.training import checkpoints
+from sensojax.writing import plain
+
+CORES = ("frozen", "fine_tuned")
+TAKEN_OVER = ("inputs", "core", "recurrent")  # sections that decide what the core is
+
+
+def resolved(config: Mapping) -> dict:
+    """The config with the sections of the run whose core is taken over; as it is without one."""
+    config = plain(config)
+    transfer = config["transfer"]
+    if not transfer["run"]:
+        return config
+    check_name(transfer["core"], CORES, "transfer.core")
+    about = _load(transfer)[2]
+    return config | {name: about["config"][name] for name in TAKEN_OVER}
+
+
+def take_core(model: Encoder, config: Mapping) -> None:
+    """Gives the model the core of the run that the config names, if it names one."""
+    transfer = config["transfer"]
+    if not transfer["run"]:
+        return
+    graph, weights, about = _load(transfer)
+    trained = assemble(graph, weights)
+    try:
+        freezing.copy_arrays(trained.core, model.core)
+    except ValueError as error:
+        raise UserError(
+            f"the core of {transfer['run']} does not fit the mice of this run ({error}); it was "
+            f"trained with {about['behavior_columns']} columns of behaviour: take mice with as "
+            "many, or another run."
+        ) from error
+
+
+def gives_features(config: Mapping) -> bool:
+    """Whether training reads features of a frozen core instead of videos."""
+    transfer = config["transfer"]
+    if transfer["features"] and not build.frozen_core(config):
+        raise UserError(
+            f"found transfer.features {transfer['features']!r} without a frozen core, expected "
+            'transfer.run and transfer.core "frozen"; set these, or transfer.features to "".'
+        )
+    return bool(transfer["features"])
+
+
+def feature_batches(config: Mapping, raw: Batches, model: Encoder, statistics: Mapping) -> Batches:
+    """The stream of training steps with the frozen core's features in place of videos.
+
+    raw: the stream it replaces. Computes features that are not in the folder `transfer.features`.
+    """
+    data = config["data"]
+    ready = build.prepare(config["inputs"])
+
+    @jax.jit
+    def of_batch(batch, of_mouse):
+        video = ready({"mouse": batch}, {"mouse": of_mouse})["mouse"].video
+        return model.core(video, train=False).astype(jnp.float32)
+
+    made = features.write(
+        config["transfer"]["features"],
+        raw.stores,
+        raw.rows,
+        lambda mouse, batch: of_batch(batch, statistics[mouse]),
+        about=dict(inputs=config["inputs"], core=_digest(model.core)),
+        lost_frames=model.core.lost_frames,
+        normalization=data["normalization"],
+        batch_size=config["evaluation"]["batch_size"],
+        read_threads=data["read_threads"],
+    )
+    return build.batches(data, made, config["seed"])
+
+
+def prepare_features(batches: Mapping, statistics: Mapping) -> dict:
+    """In place of `build.prepare`: normalises everything but the features."""
+    return {
+        mouse: transforms.normalize(batch, statistics[mouse], given_features=True)
+        for mouse, batch in batches.items()
+    }
+
+
+def _load(transfer: Mapping):
+    try:
+        return build.load_encoder(transfer["run"], transfer["weights"])
+    except UserError as error:
+        raise UserError(f"transfer.run: {error}") from error
+
+
+def _digest(core) -> str:
+    return checkpoints.digest(checkpoints.flatten(freezing.arrays(core)))

@@ -1,0 +1,51 @@
+"""A core followed by a recurrence, which together are a core again.
+
+The core's features [batch time height width channel] pass a recurrence over frames (a file of the
+folder `recurrent`), which makes a map of hidden states of each frame. Nothing else of a model knows
+that there are two parts.
+"""
+
+import jax
+from flax import nnx
+
+
+class Core(nnx.Module):
+    """Video [batch time height width channel] -> states [batch time' height' width' feature]."""
+
+    def __init__(self, core: nnx.Module, recurrence: nnx.Module):
+        self.core = core
+        self.recurrence = recurrence
+
+    def __call__(self, video: jax.Array, *, train: bool) -> jax.Array:
+        return self.recurrence(self.core(video, train=train), train=train)
+
+    @property
+    def causal(self) -> bool:
+        """Whether no result depends on later frames."""
+        return self.core.causal and self.recurrence.causal
+
+    @property
+    def num_features(self) -> int:
+        return self.recurrence.channels
+
+    @property
+    def lost_frames(self) -> int:
+        """Frames at the beginning of a clip for which there is no result."""
+        return self.core.lost_frames + self.recurrence.lost_frames
+
+    def map_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the states for a video of this size."""
+        return self.recurrence.map_size(*self.core.map_size(height, width))
+
+    def map_to_image(self, points: jax.Array, height: int, width: int) -> jax.Array:
+        """Where points of the map of states lie in the video, both [point 2] as (x, y) in -1..1.
+
+        height, width: of the video, pixels.
+        """
+        size = self.core.map_size(height, width)
+        in_features = self.recurrence.map_to_image(points, *size)
+        return self.core.map_to_image(in_features, height, width)
+
+    def regularizers(self) -> dict[str, jax.Array]:
+        """The weighted penalties of both."""
+        return self.core.regularizers() | self.recurrence.regularizers()
