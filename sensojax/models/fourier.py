@@ -2,8 +2,8 @@
 
 In: frames [width height frame channel] and a kernel; out: their correlation in the same order of
 axes, stride 1, zeros outside. Transformed, a correlation is one product of matrices over channels
-for each frequency, and far fewer multiplications: 9x9 kernels from 64 to 192 channels cost a tenth
-of what they cost directly, and run ten times as fast (numbers: `spectral`).
+for each frequency, and far fewer multiplications: 9x9 kernels from 64 to 192 channels need less
+than a tenth of them, and run six times as fast (numbers: `spectral`).
 
 The transforms are matrix products as well, so that maps of any size do, with exactly the period
 that keeps what wraps around out of the result, and so that no array is ever transposed: the width

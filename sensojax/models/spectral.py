@@ -2,7 +2,8 @@
 
 In: video or features [batch time height width channel] and a kernel; out: the correlation of every
 frame with it, and its gradients. A few dozen frames are done at a time, so that what they are
-transformed into never takes more than a part of the memory that features take.
+transformed into never takes more than a part of the memory that features take. Sums are float32
+whatever the precision of the features.
 """
 
 import functools
@@ -66,7 +67,7 @@ def spatial(padding: fourier.Pair, x: jax.Array, kernel: jax.Array) -> jax.Array
     def one_portion(out, start):
         here = _width_first(lax.dynamic_slice_in_dim(frames, start, count))
         found = _width_first(fourier.correlate(plan, here, transformed))
-        return lax.dynamic_update_slice_in_dim(out, found, start, 0), None
+        return lax.dynamic_update_slice_in_dim(out, found.astype(out.dtype), start, 0), None
 
     out = jnp.zeros((len(frames), *plan.output, kernel.shape[-1]), x.dtype)
     out, _ = lax.scan(one_portion, out, starts)
@@ -99,12 +100,12 @@ def _spatial_backward(padding, saved, gradient):
         g = lax.dynamic_slice_in_dim(gradients, start, count)
         x, g = _width_first(counted), _width_first(g)
         d_kernel, found = fourier.gradients(plan, x, g, d_kernel, reverse)
-        d_x = lax.dynamic_update_slice_in_dim(d_x, _width_first(found), start, 0)
-        return (d_x, d_kernel), None
+        found = _width_first(found).astype(d_x.dtype)
+        return (lax.dynamic_update_slice_in_dim(d_x, found, start, 0), d_kernel), None
 
     so_far = (jnp.zeros_like(frames), fourier.no_gradient(plan, *kernel.shape[2:]))
     (d_x, d_kernel), _ = lax.scan(one_portion, so_far, (starts, new))
-    return d_x.reshape(x.shape), fourier.kernel_of(plan, d_kernel)
+    return d_x.reshape(x.shape), fourier.kernel_of(plan, d_kernel).astype(kernel.dtype)
 
 
 spatial.defvjp(_spatial_forward, _spatial_backward)

@@ -105,6 +105,19 @@ def test_in_the_transform_domain_spatial_is_the_same_correlation(transformed):
     assert_same(found, value_and_both_gradients(expected, x, weights))
 
 
+def test_in_the_transform_domain_half_precision_stays_what_it_is(transformed):
+    def total(x, weights):
+        out = convolution.spatial(x, weights)
+        return jnp.sum(jnp.square(out.astype(jnp.float32))), out
+
+    arrays = random(0, 1, 3, 6, 7, 2), random(1, 3, 3, 2, 3)
+    run = jax.jit(jax.grad(total, (0, 1), has_aux=True))
+    exact, halves = run(*arrays), run(*(jnp.asarray(each, jnp.bfloat16) for each in arrays))
+    for one, other in zip(jax.tree.leaves(halves), jax.tree.leaves(exact), strict=True):
+        assert one.dtype == jnp.bfloat16
+        assert_close(np.asarray(one, np.float32), other, 0.03)
+
+
 def test_the_published_hidden_layer_is_transformed_and_a_pointwise_one_is_not():
     def formulation(kernel):
         x = jax.ShapeDtypeStruct((8, 80, 28, 56, 64), jnp.float32)
