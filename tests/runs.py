@@ -5,6 +5,7 @@ on. `command` writes its config as a file, so that also what the command line ca
 schedule) can be tested as a user would run it.
 """
 
+import copy
 import importlib.util
 import json
 import os
@@ -77,7 +78,7 @@ def config(data: Path, changes: Mapping = NONE) -> dict:
         where = made
         for section in sections:
             where = where[section]
-        where[last] = value
+        where[last] = copy.deepcopy(value)  # SMALLEST stays as it is, whatever a test changes
     return made
 
 
