@@ -148,10 +148,7 @@ def _main(argv: list[str]) -> None:
     page = given.partition(":")[0]  # the rest is the preset
     changes = variants.get_changes(page, base)
     workdir = Path(WORKDIR.value or Path("runs/ablations") / Path(page).stem)
-    try:
-        seeds = [int(seed) for seed in SEEDS.value]
-    except ValueError as error:
-        raise UserError(f"found --seeds {','.join(SEEDS.value)}, expected numbers.") from error
+    seeds = main.seeds(SEEDS.value)
     if LIST.value:
         for number, variant in enumerate(variants.of(base.to_dict(), changes, seeds)):
             done = "finished" if variant.finished(workdir) else "-"

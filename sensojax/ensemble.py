@@ -67,10 +67,7 @@ def check_seeds(seeds: Sequence[int]) -> None:
 def _main(argv: list[str]) -> None:
     del argv
     mesh.join_processes()
-    try:
-        seeds = [int(seed) for seed in SEEDS.value]
-    except ValueError as error:
-        raise UserError(f"found --seeds {','.join(SEEDS.value)}, expected numbers.") from error
+    seeds = main.seeds(SEEDS.value)
     scores = run(CONFIG.value.to_dict(), seeds, WORKDIR.value, together=TOGETHER.value)
     if jax.process_index() == 0:
         for score in scores.values():

@@ -12,7 +12,7 @@ import functools
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -76,6 +76,14 @@ def let_pages_import_each_other(arguments: list[str]) -> None:
             spec.submodule_search_locations = [str(above)]
             sys.modules["configs"] = importlib.util.module_from_spec(spec)
             return
+
+
+def seeds(words: Sequence[str]) -> list[int]:
+    """The numbers of --seeds; UserError for anything else."""
+    try:
+        return [int(word) for word in words]
+    except ValueError as error:
+        raise UserError(f"found --seeds {','.join(words)}, expected numbers.") from error
 
 
 @command_line

@@ -20,7 +20,6 @@ zeros.
 
 import copy
 import hashlib
-import io
 import json
 import zlib
 from collections.abc import Callable, Mapping
@@ -33,7 +32,7 @@ import numpy as np
 import tensorstore as ts
 
 from sensojax import errors, types, zarrs
-from sensojax.writing import write_bytes_atomically
+from sensojax.writing import write_array_atomically
 
 FORMAT = 1
 DESCRIPTION, TRIALS, TABLES = "store.json", "trials.jsonl", "tables.npz"
@@ -191,9 +190,7 @@ class TrialStore:
         values = np.asarray(values)
         if values.shape != (len(self.trials),):
             raise ValueError(f"found {values.shape} values for {len(self.trials)} trials")
-        file = io.BytesIO()
-        np.save(file, values, allow_pickle=False)
-        write_bytes_atomically(self.path / ANNOTATIONS / f"{name}.npy", file.getvalue())
+        write_array_atomically(self.path / ANNOTATIONS / f"{name}.npy", values)
 
     @property
     def stimulus_kinds(self) -> np.ndarray:

@@ -151,7 +151,7 @@ def test_what_cannot_be_transferred_is_refused(place):
 def test_no_backward_pass_goes_through_a_frozen_core(place):
     """By XLA's own count; of this smallest of cores the backward pass is a third of a step."""
     config = runs.config(place / "new", {"transfer.run": str(place / "source")})
-    assert build.frozen_core(transfer.resolved(config))
+    assert build.frozen_core(transfer.resolved(config, transfer.source(config)))
     flops = {}
     for core in ("frozen", "fine_tuned"):
         config["transfer"]["core"] = core

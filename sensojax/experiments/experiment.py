@@ -34,7 +34,8 @@ class Experiment:
         self, config: Mapping, placement: mesh.Placement, like: "Experiment | None" = None
     ):
         build.check(config)
-        config = transfer.resolved(config)
+        other_run = transfer.source(config)
+        config = transfer.resolved(config, other_run)
         data = config["data"]
         placement.check(data["batch_size"], "data.batch_size")
         self.config, self.placement = config, placement
@@ -47,7 +48,7 @@ class Experiment:
         means = build.mean_responses(first, config, self.statistics)
         size = build.frame_size(next(iter(self.stores.values())), config["inputs"]["pool"])
         model = build.new_encoder(config, neurons, columns, means, size)
-        transfer.take_core(model, config)
+        transfer.take_core(model, config, other_run)
         given_features = transfer.gives_features(config)
         if given_features:
             self.batches = transfer.feature_batches(config, self.batches, model, self.statistics)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sensojax.errors import UserError
+from sensojax.evaluation import ensembles
 from sensojax.experiments.experiment import Experiment
 from sensojax.pipeline.batches import to_device
 from sensojax.training import checkpoints, folder, journal, mesh
@@ -90,7 +90,7 @@ def _train_to_next_evaluation(active: Sequence[Member], make_step: Callable) -> 
     first = experiments[0]
     start, stop = first.ahead()
     step = make_step(tuple(e.config["seed"] for e in experiments))
-    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[e.state for e in experiments])
+    state = ensembles.stacked([e.state for e in experiments])
     pace = journal.Pace()
     with to_device(_stacked(experiments, start, stop), jax.device_put) as ready:
         for index, batches in ready:

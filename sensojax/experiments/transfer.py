@@ -24,31 +24,39 @@ CORES = ("frozen", "fine_tuned")
 TAKEN_OVER = ("inputs", "core", "recurrent")  # sections that decide what the core is
 
 
-def resolved(config: Mapping) -> dict:
+def source(config: Mapping) -> tuple | None:
+    """The run whose core is taken over, as `build.load_encoder` gives it; None without one."""
+    transfer = config["transfer"]
+    if not transfer["run"]:
+        return None
+    check_name(transfer["core"], CORES, "transfer.core")
+    try:
+        return build.load_encoder(transfer["run"], transfer["weights"])
+    except UserError as error:
+        raise UserError(f"transfer.run: {error}") from error
+
+
+def resolved(config: Mapping, run: tuple | None) -> dict:
     """The config with the sections of the run whose core is taken over; as it is without one."""
     config = plain(config)
-    transfer = config["transfer"]
-    if not transfer["run"]:
+    if run is None:
         return config
-    check_name(transfer["core"], CORES, "transfer.core")
-    about = _load(transfer)[2]
-    return config | {name: about["config"][name] for name in TAKEN_OVER}
+    return config | {name: run[2]["config"][name] for name in TAKEN_OVER}
 
 
-def take_core(model: Encoder, config: Mapping) -> None:
-    """Gives the model the core of the run that the config names, if it names one."""
-    transfer = config["transfer"]
-    if not transfer["run"]:
+def take_core(model: Encoder, config: Mapping, run: tuple | None) -> None:
+    """Gives the model the core of that run, if there is one."""
+    if run is None:
         return
-    graph, weights, about = _load(transfer)
+    graph, weights, about = run
     trained = assemble(graph, weights)
     try:
         freezing.copy_arrays(trained.core, model.core)
     except ValueError as error:
         raise UserError(
-            f"the core of {transfer['run']} does not fit the mice of this run ({error}); it was "
-            f"trained with {about['behavior_columns']} columns of behaviour: take mice with as "
-            "many, or another run."
+            f"the core of {config['transfer']['run']} does not fit the mice of this run ({error}); "
+            f"it was trained with {about['behavior_columns']} columns of behaviour: take mice with "
+            "as many, or another run."
         ) from error
 
 
@@ -96,13 +104,6 @@ def prepare_features(batches: Mapping, statistics: Mapping) -> dict:
         mouse: transforms.normalize(batch, statistics[mouse], given_features=True)
         for mouse, batch in batches.items()
     }
-
-
-def _load(transfer: Mapping):
-    try:
-        return build.load_encoder(transfer["run"], transfer["weights"])
-    except UserError as error:
-        raise UserError(f"transfer.run: {error}") from error
 
 
 def _digest(core) -> str:

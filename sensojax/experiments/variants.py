@@ -105,7 +105,7 @@ def _check(variant: Variant) -> None:
     """UserError, before anything runs, for a config of which nothing can be built."""
     try:
         build.check(variant.config)
-        config = transfer.resolved(variant.config)
+        config = transfer.resolved(variant.config, transfer.source(variant.config))
         build.loss(config["loss"])
         build.schedule(config["schedule"])
         build.optimizer(config)

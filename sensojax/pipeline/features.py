@@ -11,7 +11,6 @@ the same for a window; a recurrent one remembers what came before the window.
 """
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,7 @@ import numpy as np
 from sensojax.errors import UserError
 from sensojax.pipeline import batches, windows
 from sensojax.progress import track
-from sensojax.writing import plain, write_atomically, write_bytes_atomically
+from sensojax.writing import plain, write_array_atomically, write_atomically
 
 DTYPE = np.float16  # features pass batch norm, so they are of order 1
 DESCRIPTION = "features.json"
@@ -133,6 +132,4 @@ def _save(path: Path, features: np.ndarray, num_left: int) -> None:
             f"found {free / 1e9:.1f} GB free in {path.parent}, expected about {needed / 1e9:.1f} "
             'GB for features; choose another transfer.features, or "" for none.'
         )
-    file = io.BytesIO()
-    np.save(file, halves, allow_pickle=False)
-    write_bytes_atomically(path, file.getvalue())
+    write_array_atomically(path, halves)

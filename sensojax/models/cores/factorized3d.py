@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sensojax.errors import check_name
-from sensojax.models import convolution, geometry, layers, regularizers
+from sensojax.models import convolution, geometry, layers, regularizers, spacetime
 from sensojax.models.layers import pair, per_layer
 
 # The smallest useful core, for tests of the contract that all cores keep.
@@ -83,7 +83,7 @@ class Layer(nnx.Module):
         return geometry.Step(kernel, self.stride, self.padding, self.spatial_dilation)
 
 
-class Core(nnx.Module):
+class Core(spacetime.Stack):
     """Video [batch time height width channel] -> features [batch time' height' width' feature].
 
     channels, spatial_kernels, temporal_kernels: one entry per layer; strides, dilations: one entry
@@ -92,8 +92,6 @@ class Core(nnx.Module):
     in batch norm's running statistics. spatial_smoothness, temporal_smoothness: weights of the
     two penalties on the first layer.
     """
-
-    causal = True
 
     def __init__(
         self,
@@ -150,33 +148,6 @@ class Core(nnx.Module):
             )
             for i in range(count)
         )
-
-    def __call__(self, video: jax.Array, *, train: bool) -> jax.Array:
-        for layer in self.layers:
-            video = layer(video, train=train)
-        return video
-
-    @property
-    def num_features(self) -> int:
-        return self.channels[-1]
-
-    @property
-    def lost_frames(self) -> int:
-        """Frames at the beginning of a clip for which there is no result."""
-        return sum(layer.lost_frames for layer in self.layers)
-
-    def map_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the features of a video of this size."""
-        return geometry.map_size([layer.geometry for layer in self.layers], height, width)
-
-    def map_to_image(self, points: jax.Array, height: int, width: int) -> jax.Array:
-        """Where the receptive fields of points of the feature map are centred in the video.
-
-        points: [point 2] as (x, y) in -1..1 of the map; height, width: of the video, pixels.
-        Returns [point 2] in -1..1 of the video, where +-1 are the centres of its border pixels.
-        """
-        steps = [layer.geometry for layer in self.layers]
-        return geometry.map_to_image(steps, points, height, width)
 
     def regularizers(self) -> dict[str, jax.Array]:
         """The weighted penalties on the first layer."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sensojax.errors import check_name
-from sensojax.models import geometry, layers, regularizers, volume
+from sensojax.models import geometry, layers, regularizers, spacetime, volume
 from sensojax.models.layers import pair, per_layer
 
 # The smallest useful core, for tests of the contract that all cores keep.
@@ -78,7 +78,7 @@ class Layer(nnx.Module):
         return (self.kernel.shape[0] - 1) * self.temporal_dilation
 
 
-class Core(nnx.Module):
+class Core(spacetime.Stack):
     """Video [batch time height width channel] -> features [batch time' height' width' feature].
 
     channels: one entry per layer; every other setting of layers is one entry per layer or one for
@@ -88,8 +88,6 @@ class Core(nnx.Module):
     batch norm's running statistics. spatial_smoothness, temporal_smoothness: weights of the two
     penalties on the first layer, summed over its frames and over its pixels.
     """
-
-    causal = True
 
     def __init__(
         self,
@@ -155,32 +153,6 @@ class Core(nnx.Module):
                 zip((input_channels, *channels[:-1]), channels, strict=True)
             )
         )
-
-    def __call__(self, video: jax.Array, *, train: bool) -> jax.Array:
-        for layer in self.layers:
-            video = layer(video, train=train)
-        return video
-
-    @property
-    def num_features(self) -> int:
-        return self.channels[-1]
-
-    @property
-    def lost_frames(self) -> int:
-        """Frames at the beginning of a clip for which there is no result."""
-        return sum(layer.lost_frames for layer in self.layers)
-
-    def map_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the features of a video of this size."""
-        return geometry.map_size([layer.geometry for layer in self.layers], height, width)
-
-    def map_to_image(self, points: jax.Array, height: int, width: int) -> jax.Array:
-        """Where points of the feature map lie in the video, both [point 2] as (x, y) in -1..1.
-
-        height, width: of the video, pixels.
-        """
-        steps = [layer.geometry for layer in self.layers]
-        return geometry.map_to_image(steps, points, height, width)
 
     def regularizers(self) -> dict[str, jax.Array]:
         """The weighted penalties on the first layer: each frame of it, each pixel's time course."""
