@@ -17,7 +17,7 @@ from sensojax.errors import UserError
 from sensojax.recordings import frame_statistics, sensorium2023, simulated
 from sensojax.tools import sources, tier_statistics
 from sensojax.types import MODALITIES, Neurons, Trial
-from tests import disasters, handmade
+from tests import disasters, handmade, real_data
 
 SCRIPT = Path(compute_statistics.__file__)
 MOUSE = "dynamic1-1-1-Video-a"
@@ -291,7 +291,7 @@ def test_statistics_for_every_frame_are_those_of_numpy(tmp_path):
         arrays = [np.load(session / "data" / key / f"{row}.npy") for row in rows]
         values = np.stack(arrays)
         some = ~np.isnan(values).all(axis=0)
-        for name in sensorium2023.STATISTICS:
+        for name in competition.STATISTICS:
             given = found[f"{key}/all/{name}.npy"]
             assert given.shape == values.shape[1:]
             np.testing.assert_array_equal(~np.isnan(given), some)
@@ -370,14 +370,9 @@ def test_what_cannot_get_statistics_for_every_frame_is_told(tmp_path):
     assert "padded to 60 up to 74 frames" in refused(session)
 
 
-@pytest.mark.skipif(
-    "SENSOJAX_REAL_DATA" not in os.environ,
-    reason="SENSOJAX_REAL_DATA does not name the folder of the published tables (statistics/)",
-)
 def test_real_published_statistics_have_the_layout_that_we_write(tmp_path):
     """Same files, shapes and relations; of the recordings themselves nothing is there."""
-    named = Path(os.environ["SENSOJAX_REAL_DATA"])
-    real = next(path for path in (named / "sensorium2023_metadata", named) if path.is_dir())
+    real = real_data.found("sensorium2023_metadata")
     tier_statistics.write(tmp_path, made_up(5), ["train"])
     ours = {str(path.relative_to(tmp_path / "made up")) for path in tmp_path.rglob("*.npy")}
     mice = sorted((real / "statistics").iterdir())

@@ -1,10 +1,9 @@
 """What the published tables of real mice say of video ids, kinds of stimuli and folds.
 
 The recordings themselves are not here, so each table is turned into videos that would have given
-it: our tools must find the table again. SENSOJAX_REAL_DATA names the folder of the tables.
+it: our tools must find the table again (real_data.py says where they lie).
 """
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -15,33 +14,25 @@ from sensojax.pipeline import folds
 from sensojax.stimuli import identity, kinds
 from sensojax.tools.annotating import shown, stimulus_ids
 from sensojax.types import STIMULUS_KINDS
+from tests import real_data
 from tests.stimuli import other_laboratory
 
-NAMED = os.environ.get("SENSOJAX_REAL_DATA")
-pytestmark = pytest.mark.skipif(
-    NAMED is None,
-    reason="SENSOJAX_REAL_DATA does not name the folder of the published tables (video_ids/)",
-)
+TABLES = "sensorium2023_metadata"
+pytestmark = real_data.needed(TABLES)
 SIZE = (36, 64)
 MOVIE, NOISE, DOTS, RANDOM, GABOR, IMAGES = range(6)
 
 
-def real() -> Path:
-    folder = Path(NAMED)
-    inner = folder / "sensorium2023_metadata"
-    return inner if inner.is_dir() else folder
-
-
 def table(name: str) -> dict[str, np.ndarray]:
     """A column of the trial tables, {mouse: [trial]}."""
-    paths = sorted((real() / name).glob("mouse*.npy"))
-    assert len(paths) >= 3, f"found {len(paths)} tables in {real() / name}"
+    paths = sorted((real_data.found(TABLES) / name).glob("mouse*.npy"))
+    assert len(paths) >= 3, f"found {len(paths)} tables in {real_data.found(TABLES) / name}"
     return {path.stem: np.load(path) for path in paths}
 
 
 def features(kind: str, mouse: str = "*") -> dict[Path, np.ndarray]:
     """The published features of trials of one kind, by file."""
-    paths = sorted((real() / "ood_features" / kind).glob(f"{mouse}/*.npy"))
+    paths = sorted((real_data.found(TABLES) / "ood_features" / kind).glob(f"{mouse}/*.npy"))
     return {path: np.load(path) for path in paths}
 
 

@@ -1,21 +1,19 @@
 """Gabor, dot and image features beside the published tools on the same clips.
 
 Each golden file is read for what it holds: sizes, bank and number of clips are its own. Where
-SENSOJAX_REAL_DATA names a folder of real data, the published tables in it (`ood_features/`) are
-drawn as videos, which must be measured as these very tables.
+there are real data, the published tables (`ood_features/`) are drawn as videos, which must be
+measured as these very tables.
 """
 
-import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sensojax.stimuli import features
+from tests import real_data
 from tests.goldens import Golden, assert_close, golden_files
 
-REAL = os.environ.get("SENSOJAX_REAL_DATA")
 FLOAT32 = 1e-6  # the published parameters were float32, ours are decimals
 
 
@@ -90,10 +88,9 @@ def test_images_are_numbered_as_by_the_published_tool(path, split):
 
 def real_tables(kind: str) -> list[np.ndarray]:
     """The tables of a kind, by the number of the trial; skips where there is no real data."""
-    if not REAL:
-        pytest.skip("SENSOJAX_REAL_DATA does not name a folder of real data")
-    paths = sorted(Path(REAL).rglob(f"ood_features/{kind}/*/*.npy"), key=lambda p: int(p.stem))
-    assert paths, f"SENSOJAX_REAL_DATA is {REAL}, which has no ood_features/{kind}"
+    folder = real_data.found("sensorium2023_metadata") / "ood_features" / kind
+    paths = sorted(folder.glob("*/*.npy"), key=lambda path: int(path.stem))
+    assert paths, f"found no tables in {folder}"
     return [np.load(path) for path in paths]
 
 
