@@ -41,7 +41,7 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         folds=0,  # cross-validation: so many folds of data.tiers, all but data.fold are trained on
         fold=-1,  # this one becomes tier "held_out", for evaluation.validation and .tiers
         fold_rule="identity",  # no film in two folds; or "hash", as the winning code does it
-        normalization="official",  # or "per_neuron"
+        normalization="official",  # or "per_neuron"; "none": all, "counts": responses as recorded
         window_frames=80,
         window_rule="uniform",  # or "published", which never draws a clip's last frame
         batch_size=8,  # clips of each mouse in a step
@@ -55,7 +55,12 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         behavior_columns=(),  # () is all; (0,) is the pupil's dilation, (1,) running speed
         behavior_scale=1.0,
         pupil=False,
-        pool=1,
+        rows=(),  # () is all; (16, 80) are rows 16 to 79, a film's picture between black bars
+        pool=1,  # one pixel for a square of so many
+        pool_rule="mean",  # or "bilinear", as images are published: the middle of the square
+        canvas=(0, 0),  # frames in the middle of one of this height and width, around them 0
+        frame_step=1,  # a model sees every so many frames, the last of a window among them
+        clip_responses=False,  # in training, negative responses are 0
     )
     config.core = dict(
         name="factorized3d",
@@ -78,6 +83,7 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         feature_l1=0.0,
     )
     config.shifter = dict(name="mlp", num_layers=3, hidden=5)
+    config.output = dict(name="elu", offset=0.0)  # or "softplus", "exponential"
     config.encoder = dict(batch_norm="joint")  # or "per_mouse", as published
     config.transfer = dict(
         run="",  # a run folder whose core this run takes over, with its inputs; see transfer.py
@@ -86,8 +92,30 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         core_rate=1.0,  # of a fine-tuned core: its learning rate over that of the rest
         features="",  # folder for the features of a frozen core, computed once; "" is no such
     )
-    config.loss = dict(name="poisson", epsilon=1e-8)
-    config.optimizer = dict(name="adamw", weight_decay=0.01, clip_norm=0.0)
+    config.distillation = dict(
+        run="",  # a run folder, whose model answers for the mice that did not see a clip
+        weights="best",  # or "newest", as published
+        ratio=0.36,  # its part of the weight of all losses
+    )
+    config.cutmix = dict(
+        probability=0.0,  # of a clip to show a box of another of the same mouse; published: 0.5
+        alpha=1.0,  # of the Beta distribution of the box's size
+        axes="image",  # or "published": the box's rows by the frame's width, for square frames
+    )
+    config.loss = dict(
+        name="poisson",  # or "poisson_correlation"; losses.py has more
+        weighting="files",  # of mice; or "trials", "balanced", "equal": losses.WEIGHTINGS
+        epsilon=1e-8,
+    )
+    config.optimizer = dict(
+        name="adamw",  # or "adam", "schedule_free"
+        weight_decay=0.01,
+        core_rate=1.0,  # of the core: its learning rate over that of the rest
+        core_weight_decay=-1.0,  # of the core; -1 is that of the rest
+        clip_norm=0.0,  # largest norm of a gradient, 0 is none;
+        clip_percentile=0.0,  # or this percentile of the norms so far, 0 is none; published: 10
+        clip_history=10_000,  # of so many
+    )
     config.schedule = dict(
         name="plateau",
         initial_rate=0.005,
@@ -101,9 +129,12 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         evaluate_every=0,  # steps; 0 is once per epoch
         log_every=10,
         checkpoint_every=200,
+        average=0.0,  # decay of a moving average of the weights, which is scored; published: 0.999
+        compute="float32",  # or "bfloat16": the core, in training
     )
     config.evaluation = dict(
         validation="oracle",
+        criterion="correlation",  # or "poisson_loss": by what training keeps weights and stops
         tiers=("oracle",),  # "one+other" scores the trials of both together
         measures=(),  # in the report, beside single-trial correlation; ("all",) is every one
         skip_frames=50,  # at the start of each trial, not scored
@@ -111,6 +142,10 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         drop_last=0,  # at the end of what is left, not scored; the field's are in windows.py
         nan_rule="zero",
         batch_size=2,  # whole trials of each mouse in a step
+        window_frames=0,  # 0: trials as they are; else in windows of so many frames, of which one
+        window_step=1,  # begins every so many frames; a frame's prediction is a mean over windows:
+        blending="uniform",  # or "linear", where it lies later counts more; "none": only the latest
+        windows_at_once=8,  # of each trial, through the model together
     )
 
     if preset == "kit":
@@ -178,5 +213,5 @@ def _tiny(config: ConfigDict) -> None:
     config.core.strides = (2, 1)
     config.schedule.steps = 12
     config.schedule.warmup_steps = 2
-    config.train = dict(evaluate_every=6, log_every=3, checkpoint_every=3)
+    config.train.update(evaluate_every=6, log_every=3, checkpoint_every=3)
     config.evaluation.skip_frames = 10

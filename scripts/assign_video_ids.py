@@ -129,7 +129,9 @@ def _tell(videos: shown.Shown, ids: np.ndarray, *more: str) -> None:
     found = len(set(ids[ids >= 0].tolist()))
     said = ", ".join([f"{len(ids)} trials", f"{found} different videos", *more])
     print(f"{videos.mouse}: {said}", flush=True)
-    for video, times in identity.odd_repeats(ids, videos.tiers).items():
+    # Images of validation are shown once, so what is odd in films is not in them.
+    odd = identity.odd_repeats(ids, videos.tiers) if videos.padded_frames > 1 else {}
+    for video, times in odd.items():
         print(
             f"warning: {videos.mouse} shows video {video} {times} times outside tier train, "
             f"expected {identity.REPEATS[0]} to {identity.REPEATS[1]}",

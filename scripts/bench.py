@@ -3,7 +3,8 @@
     python scripts/bench.py --peer PEER_FOLDER --peer-python PEER_PYTHON --mice 1,5
     python scripts/bench.py --rows step,prediction --model gru ...
 
-PEER_FOLDER holds checkouts of `neuralpredictors` and `sensorium_2023`; PEER_PYTHON is an
+PEER_FOLDER holds checkouts of `neuralpredictors` and `sensorium_2023`, and of DwiseNeuro's
+repository as `dwiseneuro` when that model is measured; PEER_PYTHON is an
 interpreter that has torch and what they import. Without them our side is measured alone. The page
 is printed, and written where --markdown and --json say. The first run simulates a session (minutes,
 5 GB); --folder keeps it for the next one.
@@ -25,6 +26,8 @@ from scripts.benchmarks import (
     machine,
     model_rows,
     peer,
+    pile_rows,
+    pile_store_rows,
     stimulus_rows,
     subject,
     tables,
@@ -42,7 +45,11 @@ ROWS: dict[str, Callable[[Bench], list[Row]]] = dict(
     gabors=stimulus_rows.gabors,
     video_ids=stimulus_rows.ids,
     statistics=stimulus_rows.statistics,
+    motifs=pile_rows.motifs,
+    order=pile_rows.order,
+    pile=pile_store_rows.building,
 )
+WITHOUT_SESSION = ("motifs", "order", "pile")  # rows that make their own data
 
 
 @command_line
@@ -66,7 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
             tiny=args.tiny,
             machine=machine.described(other),
         )
-        session = subject.Session(args.folder or scratch, sizes)
+        needed = not set(names) <= set(WITHOUT_SESSION)
+        session = subject.Session(args.folder or scratch, sizes) if needed else None
         bench = Bench(sizes, session, scratch, other, args.repeats, mice, models)
         if other is None:
             bench.said.append(

@@ -2,14 +2,15 @@
 
     python scripts/convert.py <sessions> [<more sessions> ...] --out data/stores
 
-A source is a session folder, a folder of sessions, or a .zip of them. Each mouse becomes one folder
-in `--out`. The same command again continues a conversion that was stopped and passes over what is
-done; `--verify` reads the sources once more and compares every number. A mouse that cannot be
-converted does not keep the others from it.
+A source is a session folder, a folder of sessions, or a .zip of them; or the .mat of the superior
+colliculus (SCML 2017). Each mouse becomes one folder in `--out`. The same command again continues a
+conversion that was stopped and passes over what is done; `--verify` reads the sources once more and
+compares every number. A mouse that cannot be converted does not keep the others from it.
 """
 
 import argparse
 import importlib
+import inspect
 import pkgutil
 import sys
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sensojax import conversion, errors, recordings, store
+from sensojax.recordings import matlab
 
 
 @errors.command_line
@@ -28,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
     if args.workers < 0:
         raise errors.UserError(f"--workers {args.workers}, expected 0 (one per core) or more.")
-    reader = _reader(args.format)
+    reader = _reader(args.format, args.split)
     mice = _mice(reader, args.sources)
     failed = []
     for mouse, source in mice.items():
@@ -52,7 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("sources", nargs="+", type=Path, help="folders or .zip files of sessions")
     parser.add_argument("--out", type=Path, default=Path("data/stores"), help="folder of stores")
-    parser.add_argument("--format", default="sensorium2023", help="module in sensojax/recordings")
+    parser.add_argument(
+        "--format", default="formats", help="module in sensojax/recordings; formats finds it out"
+    )
+    parser.add_argument(
+        "--split",
+        default="",
+        help="of the superior colliculus: segment (default), or template: the organisers', in "
+        "which one segment is both trained and tested on",
+    )
     parser.add_argument("--workers", type=int, default=0, help="reading threads; 0: one per core")
     parser.add_argument(
         "--responses",
@@ -64,12 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _reader(name: str):
+def _reader(name: str, split: str):
     """The module of a recording format: it has `sessions(path)` and `read(path, mouse)`."""
     known = [module.name for module in pkgutil.iter_modules(recordings.__path__)]
     if name in known:
         reader = importlib.import_module(f"{recordings.__name__}.{name}")
         if hasattr(reader, "sessions") and hasattr(reader, "read"):
+            if split and "split" not in inspect.signature(reader.read).parameters:
+                raise errors.UserError(f"found --split {split!r}, which {name} does not have.")
             return reader
     raise errors.UserError(
         f"no recording format {name!r}{errors.nearest(name, known)}; a format is a file in "
@@ -94,7 +106,7 @@ def _convert(reader, source: Path, mouse: str, args: argparse.Namespace) -> None
     path = args.out / mouse
     was_done = path.exists()
     was_begun = path.with_name(path.name + store.PARTIAL).exists()
-    recording = reader.read(source, mouse)
+    recording = reader.read(source, mouse, **({"split": args.split} if args.split else {}))
     started = time.monotonic()
     conversion.write(args.out, recording, workers=args.workers, response_dtype=args.responses)
     seconds = time.monotonic() - started
@@ -118,7 +130,11 @@ def _convert(reader, source: Path, mouse: str, args: argparse.Namespace) -> None
 def _source_bytes(source: Path, mouse: str) -> int:
     """Bytes of a mouse's files as they are when unpacked; 0 when they are not found by its name."""
     source = source.expanduser()
+    if source.suffix == matlab.ENDING and source.is_file():
+        return source.stat().st_size
     if source.is_dir():
+        if (source / f"{mouse}{matlab.ENDING}").is_file():
+            return (source / f"{mouse}{matlab.ENDING}").stat().st_size
         if (source / mouse).is_dir():
             return _folder_bytes(source / mouse)
         if source.resolve().name == mouse:

@@ -9,8 +9,6 @@ there is. A session that cannot be had does not keep the others from it.
 """
 
 import argparse
-import importlib
-import importlib.util
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -18,8 +16,8 @@ from pathlib import Path
 # From a checkout this runs without installing.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sensojax import errors, recordings
-from sensojax.recordings import published
+from sensojax import errors
+from sensojax.recordings import formats, published
 from sensojax.tools import downloading
 from sensojax.tools.downloading.display import Display, Stopped
 
@@ -42,8 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
         raise errors.UserError(f"found --workers {args.workers}, expected 1 or more.")
     args.digests = _digests(args.checksums)
     failed = _obtain_all(sessions, args)
-    for command in _next_commands(sessions, failed, args.out):
-        print(f"next: {command}")
+    if len(failed) < len(sessions):
+        print(f"next: python scripts/convert.py {args.out} --out data/stores")
     if failed:
         raise errors.UserError(
             f"{len(failed)} of {len(sessions)} sessions could not be had (reasons above); give the "
@@ -119,32 +117,13 @@ def _obtain(session, args, display) -> str:
 
 
 def _content(session, path) -> str:
-    """How much is in it, where we can read it; UserError when it is no session."""
-    reader = _reader(session)
-    if reader is None:
-        return ""
-    recording = reader.read(path)
+    """How much is in it; UserError when it is no session."""
+    recording = formats.read(path)
     neurons, trials = len(recording.neurons), len(recording.tiers)
     told = f" ({neurons} neurons, {trials} trials)"
     if (neurons, trials) != (session.neurons, session.trials or trials):
         told += f"; note: published with {session.neurons} neurons and {session.trials} trials"
     return told
-
-
-def _reader(session):
-    """The module that reads the format of a session, if this version has it."""
-    name = f"{recordings.__name__}.{session.format}"
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None
-
-
-def _next_commands(sessions, failed, folder) -> list[str]:
-    """The lines that make stores of what is there now, one for each format we can read."""
-    there = {each.format: _reader(each) for each in sessions if each not in failed}
-    return [
-        f"python scripts/convert.py {folder} --format {name} --out data/stores"
-        for name, reader in there.items()
-        if reader
-    ]
 
 
 def _address(session, args) -> str:

@@ -1,6 +1,8 @@
-"""Simulate mice that watch videos: recordings in the format of Sensorium 2023 with known truth.
+"""Simulate mice that watch videos or look at images, or colliculi: published formats, known truth.
 
     python scripts/simulate.py --folder data/simulated --mice 2 --neurons 100 --trials 150
+    python scripts/simulate.py --folder data/static --kind static --neurons 100 --trials 3000
+    python scripts/simulate.py --folder data/sc --kind colliculus --trials 288 --frames 150
 
 The same line again continues an interrupted run and leaves finished mice alone.
 """
@@ -16,15 +18,17 @@ from sensojax import errors
 from sensojax.recordings import simulated
 
 HELP = {
+    "kind": "video; static: mice that look at images, in the format of Sensorium 2022; or "
+    "colliculus: spike counts in the superior colliculus, in the format of SCML 2017",
     "mice": "number of mice",
     "neurons": "neurons per mouse",
     "types": "cell types that all mice share; 0: each neuron is its own",
     "trials": "trials per mouse, all tiers together",
     "train_share": "part of the trials in the train tier",
-    "frames": "frames of most clips, at 30 Hz",
+    "frames": "frames of most clips, at 30 Hz (not of images)",
     "padded_frames": "length of the padded arrays; 0: frames + 24",
-    "height": "pixels",
-    "width": "pixels",
+    "height": "pixels; 0: as published, 36 for videos, 144 for images, 96 for the colliculus",
+    "width": "pixels; 0: as published, 64 for videos, 256 for images, 128 for the colliculus",
     "seed": "everything follows from it",
     "noise": f"response noise over signal; 'realistic' is {simulated.REALISTIC_NOISE:g}",
     "eye_shift": "how far the pupil moves the fields; 0 is not at all",
@@ -53,7 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
     folder, workers = chosen.pop("folder"), chosen.pop("workers")
     settings = simulated.Settings(**chosen)
     paths = simulated.write(folder, settings, workers)
-    gigabytes = sum(file.stat().st_size for path in paths for file in path.rglob("*.npy")) / 1e9
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*.npy"))]
+    gigabytes = sum(file.stat().st_size for file in files) / 1e9
     print(
         f"{len(paths)} simulated mice (no animal was recorded), {settings.neurons} neurons and "
         f"{settings.trials} trials each, {gigabytes:.2f} GB, seed {settings.seed}:"

@@ -1,4 +1,4 @@
-"""Train the same config from several seeds and score the mean of their predictions.
+"""Train the same config from several seeds, or without one fold each, and score their mean.
 
     python -m sensojax.ensemble --config configs/dynamic.py --seeds 0,1,2 --workdir runs/ensemble
 
@@ -6,6 +6,9 @@ In: a config and seeds; out: one run folder for each seed, `seed0`, `seed1`, ...
 `ensemble.json`, which makes the folder one that `sensojax.evaluate` and `sensojax.submit` take like
 that of a single run. The same line again continues; more seeds may be added later. `--together`
 trains all of them in one program, which is faster where one alone leaves an accelerator idle.
+With `--folds` (and --config.data.folds=7) the members are `fold0`, `fold1`, ...: each is trained
+without its fold. The tier "held_out" is then scored out of fold, every trial by the member that has
+not seen it, and other tiers by the mean of all.
 """
 
 import functools
@@ -22,6 +25,7 @@ from sensojax.errors import UserError, command_line
 from sensojax.evaluation.results import Score
 from sensojax.experiments import side_by_side
 from sensojax.experiments.scoring import Scorer
+from sensojax.pipeline.folds import HELD_OUT
 from sensojax.training import mesh
 from sensojax.writing import write_atomically
 
@@ -49,6 +53,31 @@ def run(
     return Scorer().score(workdir, config["evaluation"]["tiers"])
 
 
+def run_folds(config: Mapping, workdir: str | Path) -> dict[str, Score]:
+    """Trains what is missing of one member for each fold; returns the scores by tier.
+
+    That of "held_out" first, out of fold; then of the mean of all on the other tiers that the
+    config scores. The members' seeds are those from the config's on. Raises UserError for a config
+    without folds.
+    """
+    workdir, count, first = Path(workdir), config["data"]["folds"], config["seed"]
+    if count < 2:
+        raise UserError(
+            f"found data.folds {count}, expected two or more for --folds; give them as "
+            "--config.data.folds=7."
+        )
+    names = [f"fold{fold}" for fold in range(count)]
+    for fold, name in enumerate(names):
+        if jax.process_index() == 0:
+            print(f"member {fold + 1} of {count}: without fold {fold}, seed {first + fold}")
+        data = {**config["data"], "fold": fold}
+        main.run({**config, "seed": first + fold, "data": data}, workdir / name)
+    if jax.process_index() == 0:
+        write_atomically(workdir / build.ENSEMBLE, json.dumps({"members": names}))
+    others = [tier for tier in config["evaluation"]["tiers"] if tier != HELD_OUT]
+    return Scorer().score(workdir, (HELD_OUT, *others))
+
+
 def member(seed: int) -> str:
     """Name of the run folder of one seed."""
     return f"seed{seed}"
@@ -67,8 +96,13 @@ def check_seeds(seeds: Sequence[int]) -> None:
 def _main(argv: list[str]) -> None:
     del argv
     mesh.join_processes()
-    seeds = main.seeds(SEEDS.value)
-    scores = run(CONFIG.value.to_dict(), seeds, WORKDIR.value, together=TOGETHER.value)
+    config, workdir = CONFIG.value.to_dict(), WORKDIR.value
+    if FOLDS.value and TOGETHER.value:
+        raise UserError("found --folds and --together, expected one of them; leave out --together.")
+    if FOLDS.value:
+        scores = run_folds(config, workdir)
+    else:
+        scores = run(config, main.seeds(SEEDS.value), workdir, together=TOGETHER.value)
     if jax.process_index() == 0:
         for score in scores.values():
             print(score.describe())
@@ -77,6 +111,7 @@ def _main(argv: list[str]) -> None:
 if __name__ == "__main__":  # defined here, so that importing this module reads no config
     CONFIG = config_flags.DEFINE_config_file("config", "configs/dynamic.py", lock_config=True)
     SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "One member for each, separated by commas.")
+    FOLDS = flags.DEFINE_bool("folds", False, "One member for each fold of data.folds instead.")
     TOGETHER = flags.DEFINE_bool("together", False, "Train all seeds in one program.")
     WORKDIR = flags.DEFINE_string("workdir", "runs/ensemble", "Folder of the members.")
     app.run(_main, flags_parser=functools.partial(main.parse_flags, CONFIG))

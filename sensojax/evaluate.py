@@ -7,9 +7,9 @@
 In: a run folder (its checkpoint says everything else) and the stores it was trained on; out: one
 line per tier with the score and everything it depends on, and `scores/<tier>.json` in the run
 folder. `--by kind` scores movies and the five kinds of stimuli out of their domain, `--by tier` all
-tiers, `--by depth` and `--by mouse` what `--tier` says; each is printed as a table and written to
-`scores/by_<what>.csv`, `.json`, `.html` and a figure. With `--runs` many runs, ensembles too, are
-scored in one process and compared in one table, with intervals and a test between them.
+tiers, `--by depth`, `area`, `layer` and `mouse` what `--tier` says; each is printed as a table and
+written to `scores/by_<what>.csv`, `.json`, `.html` and a figure. With `--runs` many runs, ensembles
+too, are scored in one process and compared in one table, with intervals and a test between them.
 """
 
 import json
@@ -25,6 +25,7 @@ from sensojax import errors
 from sensojax.errors import UserError, check_name, command_line
 from sensojax.evaluation import comparison_page, tables, tables_page
 from sensojax.evaluation.measures import ALL, MEASURES, SINGLE_TRIAL
+from sensojax.evaluation.mouse_score import GROUPS
 from sensojax.evaluation.results import Score, short_name
 from sensojax.evaluation.tables import Table
 from sensojax.experiments import comparing
@@ -33,7 +34,7 @@ from sensojax.pipeline.windows import NORMALIZATIONS, SCORED_FRAMES
 from sensojax.training import mesh
 from sensojax.writing import write_atomically
 
-BY = ("kind", "tier", "depth", "mouse")
+BY = ("kind", "tier", "depth", *GROUPS, "mouse")
 
 
 class Evaluated(NamedTuple):
@@ -56,7 +57,9 @@ WEIGHTS = flags.DEFINE_enum("weights", "best", ["best", "newest"], "Which weight
 STORES = flags.DEFINE_string("stores", "", "Folder of the stores, when they have been moved.")
 BROKEN_DOWN = flags.DEFINE_enum("by", None, BY, "Also print and write a table by this.")
 MEASURED = flags.DEFINE_list(
-    "measures", [], f"Beside single-trial correlation: {', '.join(MEASURES)}, or {ALL}."
+    "measures",
+    [],
+    f"Beside single-trial correlation: {', '.join(MEASURES)}, or {ALL}. Default: those of the run.",
 )
 FRAMES = flags.DEFINE_enum(
     "frames", None, list(SCORED_FRAMES), "Which frames to score; default: as the run's config says."
@@ -82,18 +85,19 @@ def evaluate(
 ) -> Evaluated:
     """The scores of a run's weights by tier, and tables of them.
 
-    by: one of `BY`, "" for no table. tiers: () for those that the table needs, or oracle. The
-    others: see `Scorer.score`. Raises UserError when run, stores, tiers or the kinds of stimuli
-    are not there or do not fit.
+    by: one of `BY`, "" for no table. tiers: () for those that the table needs, or that of
+    validation. measures: () for those of the run's config. The others: see `Scorer.score`. Raises
+    UserError when run, stores, tiers or the kinds of stimuli are not there or do not fit.
     """
     scorer = Scorer()
     about = scorer.members(workdir, weights)[0][2]
     trained_on = about["config"]["data"]["tiers"]
+    measures = measures or about["config"]["evaluation"]["measures"]
     if by == "kind":
         tiers = tiers or tiers_by_kind(scorer.opened(about, stores), trained_on)
     scores = scorer.score(
         workdir,
-        tiers or ((EVERY_TIER,) if by == "tier" else ("oracle",)),
+        tiers or (EVERY_TIER if by == "tier" else about["config"]["evaluation"]["validation"],),
         weights,
         stores,
         measures=measures,
@@ -105,14 +109,17 @@ def evaluate(
 
 
 def broken_down(scores: Mapping[str, Score], by: str, trained_on: Sequence[str]) -> list[Table]:
-    """The tables of scores by kind, tier, depth or mouse: one for each measure, or each tier."""
+    """The tables of scores by one of `BY`: one for each measure, or each tier."""
     names = dict.fromkeys(name for score in scores.values() for name in score.measures)
     made = {
         "kind": lambda: [tables.by_kind(scores, name, trained_on) for name in names],
         "tier": lambda: [tables.by_tier(scores, name) for name in names],
         "depth": lambda: [tables.by_depth(s, name) for s in scores.values() for name in names],
         "mouse": lambda: [tables.by_mouse(score) for score in scores.values()],
-    }[by]()
+    }
+    if by in GROUPS:
+        made[by] = lambda: [tables.by_group(s, by, name) for s in scores.values() for name in names]
+    made = made[by]()
     return [table for table in made if table.cells]
 
 

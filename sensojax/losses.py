@@ -12,6 +12,7 @@ zero (ELU + 1 reaches it) has a finite loss; the constants are arguments.
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ def poisson(
     valid: jax.Array,
     *,
     epsilon: float = 1e-8,
+    shift: float = 0.0,
     full: bool = False,
     reduction: str = "sum",
     per_neuron: bool = False,
@@ -34,10 +36,12 @@ def poisson(
 
     predicted: expected response r, not negative; observed: response o, any real number >= 0.
     epsilon: 1e-8 in the 2023 benchmark, 1e-12 in that of 2022 (at r = 0 the gradient is
-    1 - o / epsilon, so the constant matters). full: also the Stirling term log(o!) where o > 1,
-    which no gradient sees but which makes values of different recordings comparable.
+    1 - o / epsilon, so the constant matters). shift: added to the response; ViV1T has 1.19e-7 for
+    both constants (sota 2.8). full: also the Stirling term log(o!) where o > 1, which no gradient
+    sees but which makes values of different recordings comparable.
     """
     predicted, observed, counted = _inputs(predicted, observed, valid)
+    observed = observed + shift if shift else observed
     terms = predicted - observed * jnp.log(predicted + epsilon)
     if full:
         large = jnp.where(observed > 1, observed, 1.0)
@@ -152,11 +156,7 @@ def correlation(
     predicted, observed, counted = _inputs(predicted, observed, valid)
     frames = jnp.maximum(jnp.sum(counted), 1)
 
-    def centred(values):
-        mean = jnp.sum(jnp.where(counted, values, 0.0), axis=(0, 1), keepdims=True) / frames
-        return jnp.where(counted, values - mean, 0.0)
-
-    predicted, observed = centred(predicted), centred(observed)
+    predicted, observed = _centred(predicted, counted), _centred(observed, counted)
     covariance = jnp.sum(predicted * observed, axis=(0, 1)) / frames
     spread = jnp.sqrt(jnp.sum(predicted**2, axis=(0, 1)) / frames + epsilon)
     spread = spread * jnp.sqrt(jnp.sum(observed**2, axis=(0, 1)) / frames + epsilon)
@@ -165,6 +165,39 @@ def correlation(
     if per_neuron:
         return values
     return jnp.mean(values) if reduction == "mean" else jnp.sum(values)
+
+
+def poisson_correlation(
+    predicted: jax.Array,
+    observed: jax.Array,
+    valid: jax.Array,
+    *,
+    weight: float = 1000.0,
+    epsilon: float = 1.1920929e-7,
+    reduction: str = "sum",
+    per_neuron: bool = False,
+) -> jax.Array:
+    """The criterion of ViV1T: Poisson loss and, of every neuron, `weight` times 1 - correlation.
+
+    The correlation is that of the neuron over the batch's counted frames, so like `correlation`
+    this loss does not add up over batches; 0 of a neuron or a model that is silent there. epsilon:
+    the machine's, added to rate and response as published, and to both deviations (sota 2.8).
+    reduction: "mean" is that of the sums of all neurons over all counted frames and neurons.
+    """
+    how = dict(epsilon=epsilon, shift=epsilon, per_neuron=True)
+    of_poisson = poisson(predicted, observed, valid, reduction="sum", **how)
+    predicted, observed, counted = _inputs(predicted, observed, valid)
+    some, frames = jnp.any(counted), jnp.maximum(jnp.sum(counted), 1)
+    predicted, observed = _centred(predicted, counted), _centred(observed, counted)
+    covariance = jnp.sum(predicted * observed, axis=(0, 1)) / frames
+    deviations = [_deviation(values, frames) + epsilon for values in (predicted, observed)]
+    correlations = covariance / deviations[0] / deviations[1]
+    values = of_poisson + jnp.where(some, weight * (1.0 - correlations), 0.0)
+    _check_reduction(reduction)
+    if reduction == "mean":
+        values = values / frames
+        return values if per_neuron else jnp.mean(values)
+    return values if per_neuron else jnp.sum(values)
 
 
 def dataset_scale(num_files: int, batch: int) -> float:
@@ -177,6 +210,19 @@ def dataset_scale(num_files: int, batch: int) -> float:
     if num_files < 1 or batch < 1:
         raise ValueError(f"found {num_files} files and a batch of {batch}, expected 1 or more each")
     return math.sqrt(num_files / batch)
+
+
+# How much each mouse's summed loss counts, by the name of `loss.weighting`: from the trials of this
+# mouse, the mean over all mice, the number of mice, and the clips of this mouse in a batch.
+# "files" and "trials" are `dataset_scale`, the first of all files (the kits), the second of those
+# trained on (ViV1T of 2023, sota 2.8). "balanced" gives every mouse the same part of the data's
+# weight (ViV1T of 2025, sota 3.5); "equal" is the mean over all clips (DwiseNeuro, sota 1.5).
+WEIGHTINGS: dict[str, Callable[[int, float, int, int], float]] = {
+    "files": lambda own, mean, mice, batch: dataset_scale(own, batch),
+    "trials": lambda own, mean, mice, batch: dataset_scale(own, batch),
+    "balanced": lambda own, mean, mice, batch: mean / own / (mice * batch),
+    "equal": lambda own, mean, mice, batch: 1.0 / (mice * batch),
+}
 
 
 def _inputs(predicted, observed, valid):
@@ -212,6 +258,20 @@ def _parameter(values, counted, name="values"):
             f"with {counted.shape[:2]} frames"
         )
     return jnp.where(counted, values, 1.0)
+
+
+def _centred(values, counted):
+    """Values [batch time neuron] minus each neuron's mean; 0 where a frame does not count."""
+    frames = jnp.maximum(jnp.sum(counted), 1)
+    mean = jnp.sum(jnp.where(counted, values, 0.0), axis=(0, 1), keepdims=True) / frames
+    return jnp.where(counted, values - mean, 0.0)
+
+
+def _deviation(centred, frames):
+    """The standard deviation of each neuron, [neuron], with gradient 0 where it is 0."""
+    variance = jnp.sum(centred**2, axis=(0, 1)) / frames
+    varies = variance > 0
+    return jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1.0)), 0.0)
 
 
 def _check_reduction(reduction):

@@ -13,69 +13,28 @@ neurons, and both kinds of statistics. The folder holds
 
 From clips to pupil_center they are zarr 3 arrays (any zarr reader opens them), as many of them as
 the mouse needs. Annotations do not enter the fingerprint, and nothing else ever changes.
-Clips, responses and rates have a file per row with an index of small pieces along time, so that a
-window costs only its own pieces; each piece carries a checksum, and a missing one is an error, not
-zeros.
+Clips, responses and rates have a file per row (many images share one) with an index of pieces along
+time, so that a window costs only its own; each carries a checksum, and a missing one is an error.
 """
 
 import copy
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import tensorstore as ts
 
-from sensojax import errors, types, zarrs
+from sensojax import errors, tables, types, zarrs
+from sensojax.tables import Statistics, TrialTable, damaged
 from sensojax.writing import write_array_atomically
 
 FORMAT = 1
-DESCRIPTION, TRIALS, TABLES = "store.json", "trials.jsonl", "tables.npz"
+DESCRIPTION, TRIALS = "store.json", "trials.jsonl"
 ANNOTATIONS = "annotations"
 PARTIAL = ".partial"
-
-
-@dataclass(frozen=True)
-class TrialTable:
-    """One entry per trial, in file order; all [trial].
-
-    index: the source's file number. tier: name of the split. num_frames: valid frames.
-    official_frames: how many of these the published loader keeps. clip: row of its distinct clip;
-    trials of equal `clip` showed the same video (one may be cut earlier). has_responses: False
-    where the source holds only zeros, that is, where the laboratory withheld them. checksum:
-    SHA-256 of the source files. columns: other columns of the source by name, [trial ...].
-    """
-
-    index: np.ndarray
-    tier: np.ndarray
-    num_frames: np.ndarray
-    official_frames: np.ndarray
-    clip: np.ndarray
-    has_responses: np.ndarray
-    checksum: np.ndarray
-    columns: dict[str, np.ndarray]
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Two ways to normalise, by modality and then `mean` or `std`.
-
-    official: as published, per frame: videos [time height width], responses [time neuron],
-    behavior and pupil_center [time 2]; empty when the source has none.
-    per_neuron: over all valid frames of the train tier (population std, float64): videos scalars,
-    responses [neuron], behavior and pupil_center [2]; empty without a train tier.
-    """
-
-    official: dict[str, dict[str, np.ndarray]]
-    per_neuron: dict[str, dict[str, np.ndarray]]
 
 
 class TrialStore:
@@ -100,6 +59,7 @@ class TrialStore:
         self.video_dtype: str = description["video_dtype"]
         self.response_dtype: str = description["response_dtype"]
         self.has_rates = "rates" in description["arrays"]
+        self._arrays_on_disk = frozenset(description["arrays"])
         self.header, self.lines = lines[0], lines[1:]  # of `trials.jsonl`
 
     _tiers: np.ndarray | None = None  # in place of those on disk
@@ -121,7 +81,7 @@ class TrialStore:
             if hashlib.sha256(table).hexdigest() != description["fingerprint"]:
                 raise ValueError(f"{TRIALS} does not have the fingerprint of {DESCRIPTION}")
             lines = [json.loads(line) for line in table.splitlines()]
-            for name in (TABLES, *(f"{name}/zarr.json" for name in description["arrays"])):
+            for name in (tables.FILE, *(f"{name}/zarr.json" for name in description["arrays"])):
                 if not (path / name).is_file():
                     raise ValueError(f"{name} is missing")
             return cls(path, description, lines)
@@ -141,9 +101,20 @@ class TrialStore:
             for name in TrialTable.__dataclass_fields__
             if name != "columns"
         }
+        columns["has_responses"] = self.has_responses
         if self._tiers is not None:
             columns["tier"] = self._tiers
-        return TrialTable(**columns, columns=self._tables("columns"))
+        return TrialTable(**columns, columns=tables.read(self.path, "columns"))
+
+    @cached_property
+    def has_responses(self) -> np.ndarray:
+        """See `TrialTable`, [trial] bool. One image may leave every neuron silent: there, what was
+        withheld are tiers of nothing but zeros."""
+        found = np.array([line["has_responses"] for line in self.lines])
+        if self.max_frames > 1:
+            return found
+        tiers = np.array([line["tier"] for line in self.lines])
+        return np.isin(tiers, tiers[found])
 
     def with_tiers(self, tiers: np.ndarray) -> "TrialStore":
         """The same store, read with other names of tiers, [trial] str; on disk nothing changes."""
@@ -153,18 +124,20 @@ class TrialStore:
 
     @cached_property
     def neurons(self) -> types.Neurons:
-        return types.Neurons(**self._tables("neurons"))
+        return types.Neurons(
+            **tables.read(self.path, "neurons"), columns=tables.read(self.path, "neuron_columns")
+        )
 
     @cached_property
     def truth(self) -> dict[str, np.ndarray]:
         """What is known of a simulated mouse's neurons, by name, [neuron ...]; else empty."""
-        return self._tables("truth")
+        return tables.read(self.path, "truth")
 
     @cached_property
     def statistics(self) -> Statistics:
         return Statistics(
-            official=_nested(self._tables("official")),
-            per_neuron=_nested(self._tables("per_neuron")),
+            official=tables.nested(tables.read(self.path, "official")),
+            per_neuron=tables.nested(tables.read(self.path, "per_neuron")),
         )
 
     def annotation(self, name: str) -> np.ndarray | None:
@@ -205,6 +178,11 @@ class TrialStore:
         if kinds is None and "stimulus_ids" in self.trials.columns:
             names = np.array([*types.STIMULUS_KINDS, ""])
             kinds = names[self.trials.columns["stimulus_ids"].astype(int)]
+        if kinds is None and self.max_frames == 1:
+            raise errors.UserError(
+                f"mouse {self.mouse} looked at images, expected videos, of which there are several "
+                "kinds; leave this mouse out."
+            )
         if kinds is None:
             raise errors.UserError(
                 f"the kinds of the stimuli of mouse {self.mouse} are not known; find them with "
@@ -216,12 +194,14 @@ class TrialStore:
     def video_ids(self) -> np.ndarray:
         """Equal numbers for trials that showed the same video, -1 for unknown, [trial] int.
 
-        As annotated (alike across mice that were numbered together), in a column `video_ids`, or
-        by clip, which only knows videos that are equal in every pixel.
+        As annotated (alike across mice that were numbered together), in a column `video_ids` or
+        `frame_image_id`, or by clip, which only knows videos that are equal in every pixel.
         """
-        found = self.annotation("video_id")
-        if found is None:
-            found = self.trials.columns.get("video_ids", self.trials.clip)
+        columns = self.trials.columns
+        told = self.annotation("video_id"), *map(columns.get, ("video_ids", "frame_image_id"))
+        found = next((each for each in told if each is not None), self.trials.clip)
+        if found.dtype.kind in "US":  # names of images
+            found = np.unique(found, return_inverse=True)[1]
         return np.asarray(found, np.int64)
 
     def rows(self, *tiers: str) -> np.ndarray:
@@ -268,19 +248,33 @@ class TrialStore:
         """
         window = self._window(row, start, stop)
         line = self.lines[row]
-        places = {
-            "video": (f"clips_{line['video']}", line["clip"]),
-            "responses": ("responses", row),
-        }
-        futures = [
-            ts.array(arrays[name], copy=False, context=zarrs.context()).write(
-                self._array(source)[at, window]
-            )
-            for name, (source, at) in places.items()
-            if name in arrays
-        ]
         arrays["behavior"][:] = self._behavior[row, window]
         arrays["pupil_center"][:] = self._pupil_center[row, window]
+        clip = (f"clips_{line['video']}", (line["clip"], window), ...)
+        return self._fill(arrays, video=[clip], responses=[("responses", (row, window), ...)])
+
+    def read_images_into(
+        self, rows: np.ndarray, at: np.ndarray, arrays: Mapping[str, np.ndarray]
+    ) -> Callable[[], None]:
+        """As `read_into`, but many trials of one frame at once: several times as fast.
+
+        at: which examples of the arrays, [example 1 ...], they become.
+        """
+        arrays["behavior"][at] = self._behavior[rows]
+        arrays["pupil_center"][at] = self._pupil_center[rows]
+        clips, dtype = self.trials.clip[rows], np.array([self.lines[row]["video"] for row in rows])
+        of = {each: dtype == each for each in np.unique(dtype)}
+        video = [(f"clips_{each}", clips[chosen], at[chosen]) for each, chosen in of.items()]
+        return self._fill(arrays, video=video, responses=[("responses", rows, at)])
+
+    def _fill(self, arrays: Mapping[str, np.ndarray], **places: list[tuple]) -> Callable[[], None]:
+        """Starts to fill arrays by name, each from (stored array, what of it, to which place)."""
+        futures = [
+            zarrs.fill(arrays[name], self._array(source).oindex[part], to)
+            for name, parts in places.items()
+            for source, part, to in parts
+            if name in arrays
+        ]
 
         def wait() -> None:
             for future in futures:
@@ -307,11 +301,22 @@ class TrialStore:
 
     @cached_property
     def _behavior(self) -> np.ndarray:
-        return self._result(self._array("behavior").read())
+        return self._trace("behavior")
 
     @cached_property
     def _pupil_center(self) -> np.ndarray:
-        return self._result(self._array("pupil_center").read())
+        return self._trace("pupil_center")
+
+    def _trace(self, name: str) -> np.ndarray:
+        """[trial time column], of no column where nothing was recorded."""
+        if name not in self._arrays_on_disk:
+            return np.zeros((len(self.lines), self.max_frames, 0), np.float32)
+        return self._result(self._array(name).read())
+
+    @property
+    def has_pupil(self) -> bool:
+        """Whether it was recorded where the pupil is."""
+        return "pupil_center" in self._arrays_on_disk
 
     @cached_property
     def _arrays(self) -> dict[str, ts.TensorStore]:
@@ -330,22 +335,6 @@ class TrialStore:
             return future.result()
         except ValueError as error:  # how TensorStore reports missing, cut or altered pieces
             raise damaged(self.path, error) from error
-
-    def _tables(self, group: str) -> dict[str, np.ndarray]:
-        try:
-            with open(self.path / TABLES, "rb") as file, np.load(file) as tables:
-                names = [name for name in tables.files if name.startswith(f"{group}/")]
-                return {name.removeprefix(f"{group}/"): tables[name] for name in names}
-        except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
-            raise damaged(self.path, error) from error
-
-
-def damaged(path: Path, error: Exception) -> errors.UserError:
-    """What to tell the user of a store that was complete and no longer is."""
-    found = str(error).splitlines()[0].split(" [")[0] if str(error) else type(error).__name__
-    return errors.UserError(
-        f"store {path} is damaged ({found}); delete the folder and convert the recording again."
-    )
 
 
 def _refuse_unfinished(path: Path) -> None:
@@ -372,11 +361,3 @@ def stores_in(folder: str | Path) -> list[str]:
     """The mice that have a finished store in a folder, sorted; none in no folder."""
     found = Path(folder).glob(f"*/{DESCRIPTION}")
     return sorted(path.parent.name for path in found if not path.parent.name.endswith(PARTIAL))
-
-
-def _nested(tables: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    nested: dict[str, dict[str, np.ndarray]] = {}
-    for name, array in tables.items():
-        modality, statistic = name.split("/")
-        nested.setdefault(modality, {})[statistic] = array
-    return nested

@@ -1,4 +1,4 @@
-"""Write the submission of a run for the tracks of the Sensorium 2023 competition.
+"""Write the submission of a run for the tracks of the Sensorium competitions.
 
     python -m sensojax.submit --workdir runs/baseline --track main,bonus --out submission
 
@@ -8,6 +8,13 @@ finished mice are kept while others are under way, so the same line again contin
 a finished file is left alone. With responses at hand a file is scored as the server would:
 
     python -m sensojax.submit --score submission --stores data/stores
+
+Images (Sensorium 2022) have one track, whose files are CSV (parquet with --parquet); --truth writes
+the recorded responses in the same form, and two such files can be scored as the benchmark does:
+
+    python -m sensojax.submit --workdir runs/static --track images --truth --out submission
+    python -m sensojax.submit --score submission/submission_file_live_test.csv \
+        --truth_file submission/ground_truth_file_test.csv
 """
 
 import shutil
@@ -19,14 +26,17 @@ from absl import app, flags
 
 from sensojax import errors
 from sensojax.errors import UserError, check_name, command_line
-from sensojax.evaluation import submission, submission_scores
+from sensojax.evaluation import image_submission, submission, submission_scores
 from sensojax.evaluation.predictions import has_responses
 from sensojax.evaluation.results import Score
+from sensojax.experiments import submitting_images
 from sensojax.experiments.predicting import OF_THE_RUN, Predictor
 from sensojax.pipeline.windows import SCORED_FRAMES
 from sensojax.progress import track as shown
 from sensojax.store import TrialStore, stores_in
 from sensojax.training import mesh
+
+IMAGES = "images"  # the track of mice that saw images
 
 
 def submit(
@@ -49,7 +59,9 @@ def submit(
     the zip is too large to be uploaded.
     """
     for track in tracks:
-        check_name(track, submission.TRACKS, "track")
+        check_name(track, (*submission.TRACKS, IMAGES), "track")
+        if track == IMAGES:
+            raise UserError(f"found tracks {', '.join(tracks)}; submit {IMAGES} by itself.")
     submission.check_bits(bits)
     predictor = Predictor(workdir, weights, stores, frames=frames, units="official")
     for mouse in mice:
@@ -155,11 +167,27 @@ def _part(part: Path, predictor: Predictor, tier: str, mouse: str, about: dict) 
 @command_line
 def _main(argv: list[str]) -> None:
     del argv
+    if TRUTH_FILE.value:
+        for path in SCORE.value:
+            scores = image_submission.score(path, TRUTH_FILE.value)
+            print(image_submission.described(scores, path, TRUTH_FILE.value))
+        return
     if SCORE.value:
         for each in score(SCORE.value, STORES.value, FRAMES.value if FRAMES.present else ""):
             print(each.describe())
         return
     mesh.join_processes()
+    if TRACKS.value == [IMAGES]:
+        submitting_images.submit(
+            WORKDIR.value,
+            OUT.value,
+            mice=MICE.value,
+            weights=WEIGHTS.value,
+            stores=STORES.value,
+            parquet=PARQUET.value,
+            truth=TRUTH.value,
+        )
+        return
     submit(
         WORKDIR.value,
         TRACKS.value,
@@ -175,7 +203,7 @@ def _main(argv: list[str]) -> None:
 
 if __name__ == "__main__":  # defined here, so that importing this module defines no flags
     WORKDIR = flags.DEFINE_string("workdir", "runs/dynamic", "Folder of a run or an ensemble.")
-    TRACKS = flags.DEFINE_list("track", ["main"], "main, bonus, or both with a comma between.")
+    TRACKS = flags.DEFINE_list("track", ["main"], "main, bonus, both with a comma, or images.")
     OUT = flags.DEFINE_string("out", "submission", "Folder of the files.")
     MICE = flags.DEFINE_list("mice", [], "Default: those with withheld responses, or all.")
     WEIGHTS = flags.DEFINE_enum("weights", "best", ["best", "newest"], "Which weights predict.")
@@ -187,5 +215,8 @@ if __name__ == "__main__":  # defined here, so that importing this module define
     BITS = flags.DEFINE_integer(
         "bits", submission.ALL_BITS, "Binary digits kept; 15 saves a third."
     )
+    PARQUET = flags.DEFINE_bool("parquet", False, "Files of images as parquet, not CSV.")
+    TRUTH = flags.DEFINE_bool("truth", False, "Also write the recorded responses to images.")
+    TRUTH_FILE = flags.DEFINE_string("truth_file", "", "Score files of images against this one.")
     SCORE = flags.DEFINE_list("score", [], "Score these files or folders; needs --stores.")
     app.run(_main, flags_parser=command_line(errors.parse_flags))

@@ -54,10 +54,12 @@ class Neurons:
 
     ids: [neuron] int64, the laboratory's numbers.
     position_um: [neuron 3] float64, x and y along cortex and z in depth, NaN where unknown.
+    columns: what else the source says of them (area, layer), by name, [neuron ...].
     """
 
     ids: np.ndarray
     position_um: np.ndarray
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,7 +71,8 @@ class Trial:
 
     video: [time height width] gray levels 0..255, in the dtype of the source.
     responses: [time neuron], behavior: [time 2] (pupil dilation, running speed; 3 columns in
-    2022), pupil_center: [time 2] (horizontal, vertical), all float64 and as recorded.
+    2022), pupil_center: [time 2] (horizontal, vertical), all float64 and as recorded; of the last
+    two, no column where nobody recorded them.
     official_frames: how many of these frames the published loader keeps; it also stops where its
     per-frame normalisation gives not-a-number (baselines 1.3).
     checksum: SHA-256 of the source files, in the order of MODALITIES.
@@ -99,7 +102,7 @@ class Recording:
     source, by name, [trial ...]. statistics: the published ones, `statistics["videos"]["std"]`,
     axes in our order ([time height width], [time neuron], [time 2]), float64; empty when the
     source has none. read(i): the i-th trial. truth: what is known of a simulated mouse's neurons,
-    by name, [neuron ...].
+    by name, [neuron ...]. still: every trial is an image, a video of one frame.
     """
 
     mouse: str
@@ -112,6 +115,7 @@ class Recording:
     statistics: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
     simulated: bool = False
+    still: bool = False
 
 
 @struct.dataclass

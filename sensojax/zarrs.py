@@ -7,6 +7,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import tensorstore as ts
 
 
@@ -15,6 +16,11 @@ def open_array(folder: Path, name: str) -> ts.TensorStore:
     array = ts.open(array_spec(folder, name), context=context(), open=True).result()
     time_last = array.domain.labels[-1] == "time"  # responses and rates, see conversion/arrays.py
     return array.transpose([0, 2, 1]) if time_last else array
+
+
+def fill(array: np.ndarray, stored: ts.TensorStore, at: object = ...) -> ts.Future:
+    """Starts to read (a part of) an array of a store straight into the part `at` of a numpy one."""
+    return ts.array(array, copy=False, context=context()).oindex[at].write(stored)
 
 
 def array_spec(folder: Path, name: str) -> dict:

@@ -40,7 +40,9 @@ SMALLEST = {
     "shifter.num_layers": 2,
     "schedule.steps": 8,
     "schedule.warmup_steps": 2,
-    "train": dict(evaluate_every=4, log_every=1, checkpoint_every=2),
+    "train.evaluate_every": 4,
+    "train.log_every": 1,
+    "train.checkpoint_every": 2,
     "evaluation.skip_frames": 8,
 }
 PLATEAU = dict(
@@ -61,10 +63,10 @@ DAMAGES = {
 }
 
 
-def preset(name: str) -> dict:
-    """A preset of configs/dynamic.py as plain nested dictionaries."""
-    path = REPOSITORY / "configs" / "dynamic.py"
-    spec = importlib.util.spec_from_file_location("dynamic", path)
+def preset(name: str, page: str = "dynamic") -> dict:
+    """A preset of a config page as plain nested dictionaries."""
+    path = REPOSITORY / "configs" / f"{page}.py"
+    spec = importlib.util.spec_from_file_location(page, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(name).to_dict()

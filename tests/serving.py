@@ -1,7 +1,7 @@
 """A web server in a thread that misbehaves as it is told, for tests of what is fetched from it.
 
-`Server.files` are served by name, each with an ETag; every GET takes the next of `Server.tricks`
-(none left: it behaves) and is noted in `Server.requests`.
+`Server.files` are served by path or by name, each with an ETag; every GET takes the next of
+`Server.tricks` (none left: it behaves) and is noted in `Server.requests`.
 """
 
 import hashlib
@@ -46,11 +46,12 @@ class Trick:
 
 @dataclass
 class Request:
-    """path, first byte asked for (None: no range), and body bytes that were sent."""
+    """path, first and last byte asked for (None: not stated), and body bytes that were sent."""
 
     path: str
     first: int | None
     sent: int = 0
+    last: int | None = None
 
 
 class Server:
@@ -104,9 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/files/":
             return self._listing()
         trick = owner.tricks.pop(0) if owner.tricks else owner.always
-        first = self.headers.get("Range")
-        first = int(first.removeprefix("bytes=").removesuffix("-")) if first else None
-        owner.requests.append(Request(self.path, first))
+        asked = self.headers.get("Range", "").removeprefix("bytes=").partition("-")
+        first, last = (int(each) if each else None for each in asked[::2])
+        owner.requests.append(Request(self.path, first, last=last))
         time.sleep(trick.hang)
         if trick.status:
             self.send_response(trick.status)
@@ -119,7 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(content, first, trick, owner.requests[-1])
 
     def _content(self) -> bytes | None:
-        content = self.owner.files.get(self.path.rsplit("/", 1)[-1])
+        files = self.owner.files
+        whole, last = self.path.removeprefix("/files/"), self.path.rsplit("/", 1)[-1]
+        content = files.get(whole, files.get(last))
         if content is None:
             self.send_error(404)
         return content
@@ -141,8 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes */{len(content)}")
             self.send_header("Content-Length", "0")
             return self.end_headers()
-        last = len(content) if not part or trick.limit is None else first + trick.limit
-        body = content[first if part else 0 : last]
+        end = request.last + 1 if part and request.last is not None else len(content)
+        end = end if not part or trick.limit is None else min(end, first + trick.limit)
+        body = content[first if part else 0 : end]
         self.send_response(206 if part else 200)
         if part:
             stated = f"bytes {first}-{first + len(body) - 1}/{len(content)}"

@@ -28,7 +28,9 @@ CHANGES = {
 SHORT = {
     "schedule.steps": 2,
     "schedule.warmup_steps": 1,
-    "train": dict(evaluate_every=2, log_every=1, checkpoint_every=2),
+    "train.evaluate_every": 2,
+    "train.log_every": 1,
+    "train.checkpoint_every": 2,
 }
 
 
@@ -194,10 +196,10 @@ def test_a_page_without_changes_is_refused(tmp_path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_page_has_changes_that_can_be_built(page):
-    """Of simulated mice and of the published baseline; others are run as a whole below."""
+    """Of simulated mice and of a published baseline; others are run as a whole below."""
     module = load(page)
     assert f"python -m sensojax.ablate --config configs/ablations/{page.name}" in module.__doc__
-    for preset in ("simulated", "sensorium"):
+    for preset in module.PRESETS[:2]:
         config = module.get_config(preset).lock()
         changes = variants.get_changes(page, config)
         made = variants.of(config.to_dict(), changes)

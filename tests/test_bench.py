@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from configs import dynamic, dynamic_gru
+from configs import dynamic, dynamic_dwiseneuro, dynamic_gru
 from scripts import bench
-from scripts.benchmarks import data_rows, measuring, peer, subject, tables
+from scripts.benchmarks import data_rows, measuring, peer, subject, tables, windowed
 from sensojax.errors import UserError
 
 # A worker that knows three requests; the real one needs torch.
@@ -94,7 +94,7 @@ def test_page_names_no_path_of_this_machine(measured):
 
 @pytest.mark.slow
 def test_model_rows_measure_speed_compilation_and_memory(tmp_path):
-    models = ("--model", "factorised,gru")
+    models = ("--model", "factorised,gru,images")
     result, page = run(tmp_path, "--rows", "step,prediction", "--mice", "1,2", *models)
     steps = [row for row in result["rows"] if row["row"] == "step"]
     assert [row["work"].split(" x ")[0] for row in steps] == [
@@ -102,12 +102,25 @@ def test_model_rows_measure_speed_compilation_and_memory(tmp_path):
         "training step, 2 mice",
         "GRU training step, 1 mouse",
         "GRU training step, 2 mice",
+        "CNN of images, training step, 1 mouse",
+        "CNN of images, training step, 2 mice",
     ]
     for row in steps:
         assert row["more"]["compile_seconds"] > 0
         assert row["more"]["gflops"][0] > 0 and row["more"]["peak_gb"][0] > 0
-    assert len(result["rows"]) == 12
+    assert len(result["rows"]) == 16
+    assert "| CNN of images, prediction, 1 mouse x 4 images |" in page
     assert "| training step, 2 mice x 2 clips |" in page
+
+
+@pytest.mark.slow
+def test_dwiseneuro_is_measured_on_clips_and_on_a_trial_in_windows(tmp_path):
+    result, _ = run(tmp_path, "--rows", "step,prediction", "--model", "dwiseneuro")
+    assert [row["work"] for row in result["rows"]] == [
+        "DwiseNeuro, training step, 1 mouse x 2 clips",
+        "DwiseNeuro, prediction, 1 mouse x 1 clips of 33 frames",
+    ]
+    assert all(row["more"]["gflops"][0] > 0 for row in result["rows"])
 
 
 # Pieces -------------------------------------------------------------------------------------------
@@ -155,6 +168,14 @@ def test_recurrent_operations_are_those_counted_for_the_published_recurrence():
     core = first + 3 * 2 * 80 * 28 * 56 * 64 * 64 * 7 * 7
     assert (both - core) / 2 == pytest.approx(2.5e11, rel=0.01)  # baselines 8.1
     assert subject.core_flops(config, 80, 36, 64, training=True) == 3 * both - first
+
+
+def test_operations_of_dwiseneuro_are_those_counted_for_the_published_core():
+    config = dynamic_dwiseneuro.get_config("sensorium").to_dict()
+    of_clip = windowed.flops(config, 31, training=False)
+    assert of_clip / 2 == pytest.approx(14.3e9 + 0.086e9, rel=0.01)  # sota 1.2, multiply-adds
+    assert windowed.flops(config, 300, training=False) == 270 * of_clip
+    assert windowed.flops(config, 31, training=True) == 3 * of_clip
 
 
 def test_the_numpy_side_is_the_correlation():

@@ -3,15 +3,19 @@
 import functools
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sensojax import build, conversion, losses
+from configs import dynamic_dwiseneuro
+from sensojax import build, conversion, losses, main
 from sensojax.errors import UserError
+from sensojax.experiments import scoring
 from sensojax.models import cores
+from sensojax.models.cores import dwiseneuro
 from sensojax.models.encoder import assemble, separate
 from sensojax.training import checkpoints, schedules, step
 from sensojax.types import Neurons
@@ -67,6 +71,7 @@ def abstract_encoder(config: dict):
         ("recurrent", "conv_grue", "conv_gru"),
         ("readout", "gausian2d", "gaussian2d"),
         ("shifter", "mpl", "mlp"),
+        ("output", "softplos", "softplus"),
         ("loss", "poison", "poisson"),
         ("optimizer", "admw", "adamw"),
         ("schedule", "plateu", "plateau"),
@@ -83,6 +88,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(section, misspelt, meant):
         ("core", "chanels", "channels"),
         ("readout", "init_sigmas", "init_sigma"),
         ("shifter", "hiden", "hidden"),
+        ("output", "ofset", "offset"),
         ("loss", "epsilom", "epsilon"),
         ("optimizer", "weight_decays", "weight_decay"),
         ("schedule", "peek_rate", "peak_rate"),
@@ -119,7 +125,7 @@ def test_only_losses_and_schedules_can_be_named_as_such():
         with pytest.raises(UserError, match=r"loss\.name"):
             build.loss({"name": name})
     for name in ("decision", "schedule"):
-        with pytest.raises(UserError, match="expected one of cosine, plateau"):
+        with pytest.raises(UserError, match="expected one of constant, cosine, plateau"):
             build.schedule({"name": name})
 
 
@@ -176,13 +182,70 @@ def test_masks_have_the_size_of_the_map_that_they_are_laid_on():
 
 def test_a_readout_of_whole_maps_has_no_points_to_show(stores_folder):
     (opened,) = build.stores(data(stores_folder), {}).values()
-    size = build.frame_size(opened, pool=2)
+    inputs = changed("inputs", pool=2)["inputs"]
+    size = build.frame_size(opened, inputs)
     assert size == (opened.height // 2, opened.width // 2)
     config = tiny_config() | {"readout": {"name": "factorized2d"}, "shifter": {"name": ""}}
     make = functools.partial(build.new_encoder, config, {"ada": opened.neurons}, 2)
-    found = build.fields("ada", jax.eval_shape(functools.partial(make, frame_size=size)), opened, 2)
+    made = jax.eval_shape(functools.partial(make, frame_size=size))
+    found = build.fields("ada", made, opened, inputs)
     assert found.learned is None
     assert np.array_equal(found.cortex_um, opened.neurons.position_um[:, :2])
+
+
+def test_biases_start_where_the_last_nonlinearity_gives_the_mean_responses():
+    core = dict(name="dwiseneuro", **dwiseneuro.TINY)
+    readout = dict(name="grouped", bias_start="matched")
+    means = {mouse: np.linspace(0.3, 4, count) for mouse, count in POSITIONS.items()}
+    config = tiny_config() | dict(core=core, readout=readout, shifter={"name": ""})
+    for output in (dict(name="softplus", beta=0.5, learned=True), dict(name="elu", offset=-1.0)):
+        made = build.new_encoder(config | {"output": output}, neurons(), 2, means)
+        for mouse, count in POSITIONS.items():
+            start = made.output[mouse](made.readouts[mouse].bias[...][:count])
+            np.testing.assert_allclose(start, means[mouse], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("section", "settings", "sentence"),
+    [
+        ("inputs", dict(frame_step=2), "found inputs.frame_step 2 and no evaluation.window_frames"),
+        ("inputs", dict(frame_step=0), "found inputs.frame_step 0, expected 1 or more"),
+        ("evaluation", dict(blending="liner"), "did you mean 'linear'"),
+        ("evaluation", dict(windows_at_once=0), "found evaluation.windows_at_once 0"),
+    ],
+)
+def test_windows_of_which_no_prediction_can_be_made_are_refused(section, settings, sentence):
+    with pytest.raises(UserError, match=sentence):
+        build.check(changed(section, **settings))
+
+
+@pytest.mark.slow
+def test_dwiseneuro_trains_is_scored_in_windows_and_comes_back(tmp_path):
+    config = dynamic_dwiseneuro.get_config("tiny").to_dict()
+    config["data"]["folder"] = str(tmp_path / "data")
+    config["core"] |= dict(drop_path=0.2, cortex_drop_path=0.2)
+    config["output"]["learned"] = True
+    score = main.run(config, tmp_path / "run")["oracle"]
+    assert np.isfinite(score.correlation)
+    _, weights, _ = build.load_encoder(tmp_path / "run")
+    betas = [x for name, x in leaves(weights.params).items() if "log_beta" in name]
+    assert len(betas) == 2 and betas[0] != betas[1]
+    again = scoring.Scorer().score(tmp_path / "run", ("oracle",))["oracle"]
+    assert again.correlation == pytest.approx(score.correlation, abs=1e-6)
+
+
+def test_places_in_a_canvas_are_places_in_the_video_that_lies_in_its_middle():
+    """Of 12 x 20 pixels, pooled by 2, in 10 x 14: the first pixel of 6 x 10 is at (2, 2)."""
+    seen = np.array([[6.5, 4.5], [2, 2]])  # x and y: the middle, and the first pixel's centre
+    points = jnp.asarray(2 * seen / np.array([13, 9]) - 1)
+    readout = SimpleNamespace(positions=lambda: points)
+    model = SimpleNamespace(
+        readouts={"ada": readout}, core=SimpleNamespace(map_to_image=lambda p, h, w: p)
+    )
+    opened = SimpleNamespace(width=20, height=12, neurons=neurons()["ada"], truth={})
+    found = build.fields("ada", model, opened, dict(pool=2, canvas=(10, 14), rows=()))
+    expected = [[0, 0], [2 * 0.5 / 19 - 1, 2 * 0.5 / 11 - 1]]
+    np.testing.assert_allclose(found.learned, expected, atol=1e-6)
 
 
 # --- stores ---------------------------------------------------------------------------------------

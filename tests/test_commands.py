@@ -13,8 +13,9 @@ from sensojax import build, main
 from sensojax.evaluation.results import Score
 from sensojax.models.encoder import assemble
 from sensojax.store import TrialStore
-from tests import runs
+from tests import real_data, runs
 from tests.goldens import GOLDEN, REPOSITORY
+from tests.spikes.recorded import units, write_nwb
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 # What makes a line of the README small enough for a test, by the file or module it runs.
@@ -39,14 +40,20 @@ def readme_lines(start: str) -> list[str]:
     return re.findall(rf"^    ({re.escape(start)}.*)$", README, flags=re.MULTILINE)
 
 
-def typed(line: str, replaced: dict[str, str], *more: str) -> subprocess.CompletedProcess:
-    """Runs a line of the README with parts of its words replaced, and more words at its end."""
+def typed(
+    line: str, replaced: dict[str, str], *more: str, small: bool = False
+) -> subprocess.CompletedProcess:
+    """Runs a line of the README with parts of its words replaced, and more words at its end.
+
+    small: these words make it small already.
+    """
     words = shlex.split(line)
     assert words[0] == "python"
     program = words[2] if words[1] == "-m" else words[1]
     for found, put in replaced.items():
         words = [word.replace(found, put) for word in words]
-    smaller = [] if "tiny" in line + "".join(replaced.values()) else SMALLER.get(program, [])
+    small = small or "tiny" in line + "".join(replaced.values())
+    smaller = [] if small else SMALLER.get(program, [])
     words = [*words[1:], *smaller, *more]
     run = subprocess.run(
         [sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True, check=False
@@ -91,6 +98,34 @@ def test_readme_line_simulates_mice(tmp_path):
     said = typed(line, {"data/mice": str(tmp_path)}).stdout
     assert "no animal was recorded" in said
     assert len(list(tmp_path.glob("dynamic*/meta/trials/tiers.npy"))) == 2
+
+
+@pytest.mark.slow
+def test_readme_lines_train_on_images_and_submit_them(tmp_path):
+    """The golden mini recording of mice that saw images; its few neurons fit any preset."""
+    stores, at = (
+        tmp_path / "stores",
+        {"runs/": f"{tmp_path}/runs/", "submission": f"{tmp_path}/out"},
+    )
+    convert, train, submit = (
+        next(line for line in readme_lines("python") if words in line)
+        for words in ("scripts/convert.py", "static.py:sensorium", "--track images")
+    )
+    source = str(GOLDEN / "mini_sensorium2022_A.zip")
+    typed(convert, {"RECORDINGS": source, "data/stores": str(stores)})
+    mouse = sorted(path.name for path in stores.iterdir())[0]
+    typed(
+        train,
+        at,
+        f"--config.data.folder={stores}",
+        f"--config.data.mice=('{mouse}',)",
+        "--config.data.batch_size=2",
+        "--config.core.channels=(4, 4, 4, 4)",
+        "--config.schedule.epoch_limit=2",
+        small=True,
+    )
+    typed(submit, at)
+    assert (tmp_path / "out" / "submission_file_live_test.csv").is_file()
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +197,7 @@ def test_default_preset_comes_near_the_ceiling_of_simulated_mice(tmp_path):
     encoder = assemble(graph, weights)
     stores = build.stores(config["data"], config["simulation"])
     for mouse, store in stores.items():
-        fields = build.fields(mouse, encoder, store, config["inputs"]["pool"])
+        fields = build.fields(mouse, encoder, store, config["inputs"])
         for axis in (0, 1):
             found = np.corrcoef(fields.learned[:, axis], fields.true[:, axis])[0, 1]
             assert found > 0.9  # the position network found the retinotopic map
@@ -178,3 +213,36 @@ def test_every_command_of_the_readme_is_run_here_or_by_the_continuous_integratio
     assert main_job.split("&& ")[1] in ci.replace(":tiny", "").replace("\\\n", "")
     for line in set(lines) - {test_command, main_job}:
         assert line.split()[1] in SMALLER or "scripts" in line or "sensojax." in line
+
+
+@pytest.mark.slow
+def test_readme_lines_of_the_pile_go_from_recordings_to_tokens_and_back(tmp_path):
+    at = {"data/": f"{tmp_path}/data/"}
+    for number, component in enumerate(("vcn", "ibl")):
+        recorded = tmp_path / component / f"sub-{number}"
+        recorded.mkdir(parents=True)
+        write_nwb(recorded / f"sub-{number}.nwb", units(number))
+        (build_line,) = readme_lines("python scripts/pile_build.py")
+        stores = str(tmp_path / "data" / "pile" / component)
+        typed(build_line.replace("vcn", component), at, str(recorded.parent), "--out", stores)
+    lines = [line for line in readme_lines("python scripts/pile_") if "pile_build" not in line]
+    assert len(lines) == 8
+    for line in lines:
+        typed(line, at)
+        if "--out" in line:
+            made = tmp_path / line.split("--out ")[1].split()[0]
+            assert made.is_file() or any(made.iterdir()), line
+
+
+@pytest.mark.slow
+def test_readme_lines_import_show_and_export_a_released_model(tmp_path):
+    models, name = real_data.found("sensorium2022_models"), "sensorium_sota_model.pth"
+    at = {name: str(models / name), "runs/": f"{tmp_path}/runs/"}
+    brought, shown, out = (
+        readme_lines(f"python scripts/{start}")[0]
+        for start in ("import_checkpoint.py", "show_model.py", "export_checkpoint.py")
+    )
+    assert "7,776 neurons" in typed(brought, at).stdout
+    typed(shown, {**at, "first_look": f"{tmp_path}/first_look"}, "--neurons", "32")
+    assert (tmp_path / "first_look.png").stat().st_size > 100_000
+    assert "39 arrays" in typed(out, {**at, "released.safe": f"{tmp_path}/released.safe"}).stdout

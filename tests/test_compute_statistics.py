@@ -14,7 +14,7 @@ import pytest
 from scripts import compute_statistics
 from sensojax import conversion
 from sensojax.errors import UserError
-from sensojax.recordings import frame_statistics, sensorium2023, simulated
+from sensojax.recordings import competition, frame_statistics, sensorium2023, simulated
 from sensojax.tools import sources, tier_statistics
 from sensojax.types import MODALITIES, Neurons, Trial
 from tests import disasters, handmade, real_data

@@ -21,7 +21,7 @@ from sensojax.recordings import published, sensorium2023
 from sensojax.store import stores_in
 from sensojax.tools.downloading import fetching
 from tests import runs
-from tests.recordings import tiny
+from tests.recordings import tiny, tiny_images
 from tests.serving import Server, Trick
 
 A, F, IMAGES = (published.choose([letter])[0] for letter in ("A", "F", "1"))
@@ -30,13 +30,18 @@ A, F, IMAGES = (published.choose([letter])[0] for letter in ("A", "F", "1"))
 @pytest.fixture(scope="module")
 def zips(tmp_path_factory) -> dict[str, bytes]:
     """Tiny sessions under the published names; as published, nothing is around data and meta."""
-    folder = tiny.write(tmp_path_factory.mktemp("session"))
+    made = tmp_path_factory.mktemp("session")
+    of = {A: tiny.write(made), F: tiny.write(made), IMAGES: tiny_images.write(made)}
+    return {f"{each.name}.zip": _packed(folder) for each, folder in of.items()}
+
+
+def _packed(folder: Path) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for path in sorted(folder.rglob("*.npy")):
             archive.write(path, path.relative_to(folder))
         archive.writestr("data/noise.bin", random.Random(0).randbytes(400_000))
-    return {f"{each.name}.zip": content.getvalue() for each in (A, F, IMAGES)}
+    return content.getvalue()
 
 
 @pytest.fixture
@@ -76,12 +81,14 @@ def test_what_is_there_is_not_fetched_again(server, tmp_path, capsys):
     assert "mouse A: was there already" in capsys.readouterr().out
 
 
-def test_images_of_2022_arrive_too(server, tmp_path, capsys):
-    download(server, tmp_path, "--mice", IMAGES.key)
-    assert names(tmp_path) == [f"{IMAGES.name}.zip"]
+def test_images_of_2022_and_videos_arrive_and_are_converted_together(server, tmp_path, capsys):
+    download(server, tmp_path / "zips", "--mice", f"A,{IMAGES.key}")
+    assert names(tmp_path / "zips") == [f"{each.name}.zip" for each in (A, IMAGES)]
     said = capsys.readouterr().out
-    readable = download_sensorium._reader(IMAGES) is not None
-    assert ("next: " in said) == readable
+    assert f"{IMAGES.name}.zip (3 neurons, 5 trials); note: published with 7776 neurons" in said
+    assert said.splitlines()[-1].startswith("next: python scripts/convert.py")
+    convert.main([str(tmp_path / "zips"), "--out", str(tmp_path / "out")])
+    assert stores_in(tmp_path / "out") == [A.name, IMAGES.name]
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -23,12 +23,13 @@ TABLE = {
     "progress": (0, ""),
     "types": (0, ""),
     "writing": (0, ""),
-    "recordings": (1, "stimuli"),  # the simulated ones show stimuli
+    "recordings": (1, "statistics stimuli"),  # the simulated ones show stimuli
     "statistics": (1, ""),
     "stimuli": (1, ""),
     "zarrs": (2, ""),
-    "store": (2, "zarrs"),
-    "conversion": (2, "store zarrs statistics"),
+    "tables": (2, ""),
+    "store": (2, "tables zarrs"),
+    "conversion": (2, "store tables zarrs statistics"),
     "pipeline": (3, "store stimuli"),  # folds by what was shown
     "models": (4, ""),
     "losses": (5, ""),
@@ -39,23 +40,28 @@ TABLE = {
     "image_scores": (5, "metrics reliability repeats"),
     "training": (6, "models"),  # a step takes a model apart and puts it together
     "evaluation": (6, "pipeline metrics reliability repeats image_scores"),
-    "insilico": (6, "models stimuli metrics"),
+    "insilico": (6, "models stimuli metrics evaluation"),  # whose figures its own look like
     "interop": (6, "models"),
-    "spikes": (6, ""),
+    "spikes": (6, "zarrs"),
     "build": (
         7,
         "recordings stimuli store conversion pipeline models losses moments metrics reliability "
         "repeats image_scores training evaluation insilico interop spikes",
     ),
-    "experiments": (8, "build recordings store models pipeline training evaluation"),
+    "experiments": (
+        8,
+        "build recordings stimuli store models pipeline training evaluation insilico interop",
+    ),
     "main": (9, "build experiments training evaluation"),
-    "ensemble": (9, "build main experiments training evaluation"),
+    "ensemble": (9, "build main experiments training evaluation pipeline"),
     "ablate": (9, "build main experiments training evaluation"),
     "evaluate": (9, "build experiments training evaluation pipeline"),
+    "predict": (9, "experiments training"),
     "submit": (9, "experiments store training evaluation pipeline"),
     "tools": (
         9,
-        "experiments recordings stimuli store zarrs conversion statistics pipeline evaluation",
+        "experiments recordings stimuli store zarrs conversion statistics pipeline evaluation "
+        "spikes",
     ),
 }
 LEVEL = {part: level for part, (level, _) in TABLE.items()}

@@ -19,8 +19,9 @@ NOISE = {
     "exponential": lambda rng, mean, size: rng.exponential(mean, size),
     "anscombe": lambda rng, mean, size: rng.poisson(mean, size),
     "correlation": lambda rng, mean, size: mean + rng.normal(0.0, 1.0, size),
+    "poisson_correlation": lambda rng, mean, size: rng.poisson(mean, size),
 }
-NOT_A_SUM_OVER_FRAMES = {"correlation"}
+NOT_A_SUM_OVER_FRAMES = {"correlation", "poisson_correlation"}
 LOSSES = {
     name: function
     for name, function in inspect.getmembers(losses, inspect.isfunction)

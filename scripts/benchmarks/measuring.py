@@ -90,11 +90,12 @@ def peak_memory() -> int:
 class Bench:
     """What all rows share.
 
-    mice: numbers of mice to measure models with; models: names of these models; said: sentences.
+    session: None when no row needs one; mice: numbers of mice to measure models with; models: names
+    of these models; said: sentences.
     """
 
     sizes: Sizes
-    session: Session
+    session: Session | None
     scratch: Path
     peer: Peer | None
     repeats: int

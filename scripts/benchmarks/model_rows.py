@@ -13,27 +13,28 @@ from scripts.benchmarks.measuring import Bench, Row, row_of, timed
 from scripts.benchmarks.subject import Model
 
 # What the rows of a model begin with; those of the factorised baseline came first.
-LABELS = dict(factorised="", gru="GRU ")
+LABELS = dict(factorised="", gru="GRU ", images="CNN of images, ", dwiseneuro="DwiseNeuro, ")
 
 
 def step(bench: Bench) -> list[Row]:
     """Training steps, data on the device."""
     rows: list[Row] = []
     for name, mice in itertools.product(bench.models, bench.mice):
+        bench.session.store_of(name)  # made before memory is measured
         with bench.memory(rows):
             model = _model(bench, mice, name)
             if bench.peer and mice == 1:
                 _compare_objectives(bench, model, name)
             seconds = bench.sides(lambda m=model: timed(m.step), lambda: bench.peer.ask("step"))
-            clips = mice * bench.sizes.batch
+            size, frames, words = _shape(model.batch)
             rows.append(
                 row_of(
                     "step",
-                    f"{LABELS[name]}training step, {_mice(mice)} x {bench.sizes.batch} clips",
-                    "clips/s",
-                    clips,
+                    f"{LABELS[name]}training step, {_mice(mice)} x {size} {words}",
+                    f"{words}/s",
+                    mice * size,
                     seconds,
-                    flops=clips * model.flops(bench.sizes.window_frames, training=True),
+                    flops=mice * size * model.flops(frames, training=True),
                     compile_seconds=model.compile_seconds,
                 )
             )
@@ -44,12 +45,14 @@ def prediction(bench: Bench) -> list[Row]:
     """Predictions in evaluation mode: the batch of clips, and two whole trials of each mouse."""
     rows: list[Row] = []
     for name, mice in itertools.product(bench.models, bench.mice):
+        bench.session.store_of(name)
         with bench.memory(rows):
             model = _model(bench, mice, name)
             if bench.peer:
                 _compare_predictions(bench, model, name)
-            for what, raw in (("batch", model.batch), ("trials", model.trials)):
-                count, frames = next(iter(raw.values())).valid.shape
+            for what, raw in model.raw.items():
+                count, frames, words = _shape(raw)
+                of_frames = f" of {frames} frames" if frames > 1 else ""
                 seconds = bench.sides(
                     lambda m=model, r=raw: timed(lambda: m.predict(r)),
                     lambda w=what: bench.peer.ask("predict", what=w),
@@ -57,15 +60,20 @@ def prediction(bench: Bench) -> list[Row]:
                 rows.append(
                     row_of(
                         "prediction",
-                        f"{LABELS[name]}prediction, {_mice(mice)} x {count} clips of {frames} "
-                        "frames",
-                        "frames/s",
+                        f"{LABELS[name]}prediction, {_mice(mice)} x {count} {words}{of_frames}",
+                        "frames/s" if frames > 1 else "images/s",
                         mice * count * frames,
                         seconds,
                         flops=mice * count * model.flops(frames, training=False),
                     )
                 )
     return rows
+
+
+def _shape(raw) -> tuple[int, int, str]:
+    """How many clips a batch has of each mouse, of how many frames, and how to call them."""
+    size, frames = next(iter(raw.values())).valid.shape
+    return size, frames, "clips" if frames > 1 else "images"
 
 
 def _model(bench, mice, name) -> Model:
@@ -93,7 +101,10 @@ def _mice(count: int) -> str:
 
 
 def _compare_objectives(bench, model, name):
-    ours, theirs = model.objective(), bench.peer.ask("objective")
+    ours = model.objective()
+    if ours is None:
+        return
+    theirs = bench.peer.ask("objective")
     bench.said.append(
         f"Training computes the same thing ({name}): with equal weights and clips, and every "
         f"neuron read at its mean, the objectives are {ours:.7g} (sensojax) and {theirs:.7g} "
@@ -102,11 +113,11 @@ def _compare_objectives(bench, model, name):
 
 
 def _compare_predictions(bench, model, name):
-    path = bench.scratch / "predicted.npy"
-    bench.peer.ask("predict", what="batch", path=str(path))
+    path, (what, raw) = bench.scratch / "predicted.npy", next(iter(model.raw.items()))
+    bench.peer.ask("predict", what=what, path=str(path))
     theirs = np.load(path).swapaxes(1, 2)
     first = next(iter(model.stores))
-    ours = np.asarray(model.predict(model.batch)[first])[:, -theirs.shape[1] :]
+    ours = np.asarray(model.predict(raw)[first])[:, -theirs.shape[1] :]
     bench.said.append(
         f"Prediction computes the same thing ({name}, {_mice(len(model.stores))}): with equal "
         f"weights and clips the {ours.size:,} predicted responses differ by at most "

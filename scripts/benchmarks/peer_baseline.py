@@ -1,7 +1,7 @@
-"""The published baseline from the published builder; runs beside torch, in the worker.
+"""The published baselines from the published code; runs beside torch, in the worker.
 
-In: batches as the kit's loader gives them and the settings of our core; out: the kit's model, which
-believes that it was built from its own loaders.
+In: batches as the kit's loader gives them and the settings of our core; out: the kit's model of
+videos, which believes that it was built from its own loaders, or the parts of the model of images.
 """
 
 import collections
@@ -125,3 +125,50 @@ def _gru(core, recurrent):
         rec_kern=recurrent["recurrent_kernel"],
         gamma_rec=0,
     )
+
+
+def of_images(library: dict, loaders: dict[str, OneByOne], core: dict) -> torch.nn.Module:
+    """The published convolutional model of images (baselines 8.2) from the published modules.
+
+    library: these classes by name. The present library gives every convolution a bias,
+    which the model of 2022 did not have: they stay 0.
+    """
+    first = {mouse: each.batches[0].videos for mouse, each in loaders.items()}
+    channels, height, width = next(iter(first.values())).shape[1:]
+    made = library["Stacked2dCore"](
+        input_channels=channels,
+        hidden_channels=core["channels"][0],
+        input_kern=core["kernels"][0],
+        hidden_kern=core["kernels"][1],
+        layers=len(core["channels"]),
+        gamma_input=core["spatial_smoothness"],
+        gamma_hidden=0,
+        momentum=core["weight_of_new"],
+        linear=core["linear"],
+        pad_input=False,
+        hidden_padding=None,
+        bias=True,
+        batch_norm=True,
+        laplace_padding=None,
+        input_regularizer="LaplaceL2norm",
+        use_avg_reg=False,
+        depth_separable=True,
+        stack=-1,
+    )
+    features = tuple(made(torch.zeros(1, channels, height, width)).shape[1:])
+    readouts = library["MultiReadoutSharedParametersBase"](
+        base_readout=library["FullGaussian2d"],
+        in_shape_dict=dict.fromkeys(loaders, features),
+        n_neurons_dict={m: each.batches[0].responses.shape[1] for m, each in loaders.items()},
+        bias=True,
+        init_mu_range=0.3,
+        init_sigma=0.1,
+        gamma_readout=0.0076,
+        gauss_type="full",
+        grid_mean_predictor=dict(hidden_layers=1, hidden_features=30, final_tanh=True),
+        grid_mean_predictor_type="cortex",
+        source_grids={
+            m: each.dataset.neurons.cell_motor_coordinates for m, each in loaders.items()
+        },
+    )
+    return library["FiringRateEncoder"](made, readouts)

@@ -24,9 +24,17 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import peer_dwiseneuro
 import torch
-from peer_baseline import Batch, OneByOne, baseline
+from peer_baseline import Batch, OneByOne, baseline, of_images
 
+# What the model of images is made of, and where that is.
+LIBRARY = {
+    "Stacked2dCore": "cores",
+    "MultiReadoutSharedParametersBase": "readouts",
+    "FullGaussian2d": "readouts",
+    "FiringRateEncoder": "encoders",
+}
 # Imported by the published modules but not by anything that runs here; empty modules stand in for
 # those that are not installed. `set_random_seed` is called once, before weights that we replace.
 OPTIONAL = ("nnfabrik.utility.nn_helpers", "torchvision", "matplotlib.pyplot")
@@ -37,6 +45,7 @@ class Worker:
 
     def __init__(self, folder: Path):
         sys.path[:0] = [str(folder / "neuralpredictors"), str(folder / "sensorium_2023")]
+        self.folder, self.dwiseneuro = folder, None
         self.stand_ins = _stand_ins()
         self.models = importlib.import_module("sensorium.models.make_model")
         self.loaders = importlib.import_module("sensorium.datasets.mouse_video_loaders")
@@ -57,6 +66,7 @@ class Worker:
         """Drops what earlier requests left and starts the high-water mark of memory anew."""
         for name in ("net", "optimizer", "batches", "trials", "loader", "pairs"):
             self.__dict__.pop(name, None)
+        self.dwiseneuro = None
         gc.collect()
         if os.path.exists("/proc/self/clear_refs"):
             Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark only
@@ -81,33 +91,48 @@ class Worker:
         num_files: int,
         rate: float,
     ) -> None:
-        """Builds a published baseline for the batches, trials and weights in a folder.
+        """Builds a published baseline, of images if our core is that, for a folder's contents.
 
         <mouse>-batch.npz holds the four arrays of a batch as the kit's loader gives them;
         <mouse>-trials.npz whole trials, to be predicted one by one; weights.npz a state dict.
         """
-        folder = Path(folder)
+        folder, self.images = Path(folder), core["name"] == "stacked2d"
+        if core["name"] == "dwiseneuro":
+            checkout = self.folder / "dwiseneuro"
+            self.dwiseneuro = peer_dwiseneuro.Published(checkout, folder, core, mice, rate)
+            return
         weights = {name: torch.from_numpy(x) for name, x in np.load(folder / "weights.npz").items()}
         self.batches, self.trials = {}, {}
         for mouse in mice:
             coordinates = weights[f"readout.{mouse}.source_grid"].numpy()
             batch = _batch(folder / f"{mouse}-batch.npz")
-            trials = _batch(folder / f"{mouse}-trials.npz")
-            singles = [Batch(*(x[i : i + 1] for x in trials)) for i in range(len(trials.videos))]
-            self.batches[mouse] = OneByOne([batch], coordinates)
-            self.trials[mouse] = OneByOne(singles, coordinates)
-        self.net = baseline(self.models.make_video_model, self.batches, core, recurrent)
+            self.batches[mouse] = OneByOne([_still(batch) if self.images else batch], coordinates)
+            if not self.images:
+                trials = _batch(folder / f"{mouse}-trials.npz")
+                each = [Batch(*(x[i : i + 1] for x in trials)) for i in range(len(trials.videos))]
+                self.trials[mouse] = OneByOne(each, coordinates)
+        if self.images:
+            library = {name: _published(name, where) for name, where in LIBRARY.items()}
+            self.net = of_images(library, self.batches, core)
+        else:
+            self.net = baseline(self.models.make_video_model, self.batches, core, recurrent)
         found = self.net.load_state_dict(weights, strict=False)
         # Fixed filters of penalties and counters of batch norm come with the model itself.
-        lost = set(found.missing_keys) & dict(self.net.named_parameters()).keys()
+        parameters = dict(self.net.named_parameters())
+        lost = set(found.missing_keys) & parameters.keys()
+        if self.images:  # biases that this library adds, which stay 0
+            lost = {name for name in lost if not name.endswith("conv.bias")}
         if lost or found.unexpected_keys:
             raise ValueError(f"weights lacking {lost}, left over {found.unexpected_keys}")
         self.criterion = self.losses.PoissonLoss(avg=False)
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=rate)
+        recipe = torch.optim.Adam if self.images else torch.optim.AdamW
+        self.optimizer = recipe(self.net.parameters(), lr=rate)
         self.num_files = num_files
 
     def step(self) -> float:
         """Seconds of one published training step: gradients summed over mice, then AdamW."""
+        if self.dwiseneuro:
+            return self.dwiseneuro.step()
         self.net.train()
         began = time.perf_counter()
         for mouse in self.batches:
@@ -119,7 +144,10 @@ class Worker:
     def _objective(self, mouse):
         (batch,) = self.batches[mouse]
         predicted = self.net(batch.videos, data_key=mouse, **batch._asdict())
-        observed = batch.responses.transpose(2, 1)[:, -predicted.shape[1] :]
+        if self.images:
+            observed = batch.responses
+        else:
+            observed = batch.responses.transpose(2, 1)[:, -predicted.shape[1] :]
         of_core = self.net.core.regularizer()  # two numbers if the core is 3-D
         of_core = sum(of_core) if isinstance(of_core, tuple) else of_core
         penalties = of_core + self.net.readout.regularizer(mouse)
@@ -147,11 +175,23 @@ class Worker:
 
         path: a file to write the first mouse's predictions to, [batch neuron time].
         """
+        if self.dwiseneuro:
+            return self.dwiseneuro.predict(path)
         self.net.eval()
         loaders = {"batch": self.batches, "trials": self.trials}[what]
         began = time.perf_counter()
-        found = {m: self.scores.model_predictions(self.net, each, m) for m, each in loaders.items()}
-        seconds = time.perf_counter() - began
+        if self.images:
+            with torch.no_grad():
+                found = {
+                    m: self.net(each.batches[0].videos, data_key=m) for m, each in loaders.items()
+                }
+            seconds = time.perf_counter() - began
+            found = {m: (None, x[..., None]) for m, x in found.items()}
+        else:
+            found = {
+                m: self.scores.model_predictions(self.net, each, m) for m, each in loaders.items()
+            }
+            seconds = time.perf_counter() - began
         if path:
             np.save(path, np.stack([x.numpy() for x in next(iter(found.values()))[1]]))
         return seconds
@@ -189,6 +229,16 @@ class Worker:
 def _batch(path):
     arrays = np.load(path)
     return Batch(*(torch.from_numpy(arrays[name]) for name in Batch._fields))
+
+
+def _still(batch):
+    """Clips of one frame without their axis of time, as the kit of images has them."""
+    videos, *others = batch
+    return Batch(videos[:, :, 0], *(each[..., 0] for each in others))
+
+
+def _published(name, where):
+    return getattr(importlib.import_module(f"neuralpredictors.layers.{where}"), name)
 
 
 def _timed(work):

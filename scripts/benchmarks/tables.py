@@ -19,10 +19,17 @@ of 36 x 64 pixels and 7,863 neurons per mouse, 8 clips of each. Ours takes all m
 includes normalising the raw bytes; the published code takes one mouse after the other, adds up
 gradients, and starts from normalised arrays. Neither reads files here. The GRU rows have the
 published GRU baseline instead: a rotation-equivariant core (4 layers of 8 features in 8
-orientations, kernels 9, 7, 7, 7) and a convolutional GRU of 64 channels with kernels of 9.""",
+orientations, kernels 9, 7, 7, 7) and a convolutional GRU of 64 channels with kernels of 9. The rows
+of images have the published CNN of 2022 (four layers of 64 channels, kernels 9, 7, 7, 7, all but
+the first depth-separable; full Gaussian readout; Adam) on 128 images, which ours makes smaller, 144
+x 256 to 36 x 64 pixels, in its step and the published code has small already. The rows of
+DwiseNeuro have its published model of 2023 (expansion 7, dropping residuals and channels; softplus;
+AdamW) on clips of 31 frames, of which it sees 16, in 64 x 64 pixels.""",
     prediction="""The same model in evaluation mode, its published prediction function on the
 other side: the 80-frame batch, and two whole 300-frame trials of each mouse (one at a time on the
-published side, whose loader gives whole trials so). Frames are those of the input.""",
+published side, whose loader gives whole trials so). Frames are those of the input. DwiseNeuro
+predicts the first 46 frames of a trial in all 16 windows of 31 frames that these have, several at a
+time; its own code one after the other. A trial of 300 frames has 270.""",
     loader="""Random 80-frame windows of the train tier, normalised (official) and ready as float32
 arrays with behaviour as channels, files in the page cache. Ours: `Batches.iterate` with its threads
 from the store, then normalisation in jit. The published loader reads and normalises whole trials;
@@ -45,6 +52,21 @@ grows with the square of the trials, and a published session has ten times as ma
     statistics="""Minimum, maximum, median, mean and standard deviation of video, responses,
 behaviour and pupil over the train tier, from the published files in the page cache. The other side
 holds all trials of a variable in one float32 array and asks numpy.""",
+    motifs="""All motifs of a synthetic session with the count statistics of the published pile, to
+the finished table on disk, per CPU second of one process with one thread: from counts in memory
+(sparse here, the published table of counts in Arrow there), and from disk (an event store, whose
+spike times are put into bins on the way; the table in Parquet there). The other side is plain
+numpy and a dictionary of patches, by the rule of the published script. Peak memory is that of a
+process that does only this.""",
+    order="""An order of the neurons of a session by cosine distance, from counts in memory, per CPU
+second of one process with one thread: ours once from all bins (average linkage, exact leaf
+ordering), the other side anew for each chunk with SciPy (Ward's linkage, its leaf ordering),
+as the published script means to.""",
+    pile="""A synthetic session with the count statistics of the published pile, in one process and
+with everything in the page cache: from the spike times of an NWB file to what lies on disk (an
+event store with every exact time, compressed and with checksums; there an uncompressed Arrow table
+of counts), and from a store to counts in bytes, chunk by chunk (there NumPy's histogram over all
+edges for each neuron, of times in memory, as the published builders count).""",
 )
 
 
@@ -56,9 +78,10 @@ def page(result: dict) -> str:
         "sensojax beside the published PyTorch code (neuralpredictors and the Sensorium 2023 kit), "
         "measured in one run of\n\n"
         f"    {result['command']}\n\n"
-        "where PEER_FOLDER holds checkouts of `neuralpredictors` and `sensorium_2023`, and "
-        "PEER_PYTHON is an interpreter that has torch and what they import. The two sides take "
-        "turns on the same arrays and weights; a number is the median of "
+        "where PEER_FOLDER holds checkouts of `neuralpredictors` and `sensorium_2023` (and of "
+        "`dwiseneuro` for its rows), and PEER_PYTHON is an interpreter that has torch and what "
+        "they import. The two sides take turns on the same arrays and weights; a number is the "
+        "median of "
         f"{_count(rows)}, with the smallest and the largest in parentheses. More is better.",
         _caution(result),
         _table(rows),

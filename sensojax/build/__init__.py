@@ -7,7 +7,7 @@ other keys are its arguments, spelled the same. `load_encoder` rebuilds a traine
 folder alone.
 """
 
-from sensojax.build.checks import check
+from sensojax.build.checks import check, check_recorded
 from sensojax.build.data import (
     batches,
     described,
@@ -18,26 +18,45 @@ from sensojax.build.data import (
     stores,
     training_rows,
 )
-from sensojax.build.learning import loss, optimizer, schedule
+from sensojax.build.learning import (
+    augment,
+    initial_state,
+    loss,
+    mouse_weights,
+    optimizer,
+    schedule,
+)
 from sensojax.build.loading import ENSEMBLE, load_encoder, load_members
-from sensojax.build.model import frozen_core, mean_responses, new_core, new_encoder, predictor
+from sensojax.build.model import (
+    frozen_core,
+    lost_frames,
+    mean_responses,
+    new_core,
+    new_encoder,
+    predictor,
+)
 from sensojax.build.naming import components
 from sensojax.build.scoring import evaluator, fields
 
 __all__ = [
     "ENSEMBLE",
+    "augment",
     "batches",
     "check",
+    "check_recorded",
     "components",
     "described",
     "evaluator",
     "fields",
     "frame_size",
     "frozen_core",
+    "initial_state",
     "load_encoder",
     "load_members",
     "loss",
+    "lost_frames",
     "mean_responses",
+    "mouse_weights",
     "new_core",
     "new_encoder",
     "optimizer",

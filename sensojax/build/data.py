@@ -12,7 +12,7 @@ from sensojax import store as trial_store
 from sensojax.errors import UserError, nearest
 from sensojax.pipeline import batches as batching
 from sensojax.pipeline import folds, subsets, transforms
-from sensojax.recordings import sensorium2023, simulated
+from sensojax.recordings import formats, simulated
 from sensojax.training.mesh import lead_first
 
 
@@ -61,7 +61,7 @@ def described(opened: Mapping[str, trial_store.TrialStore]) -> dict[str, dict]:
 def _simulated_stores(folder, simulation):
     """Writes simulated recordings and converts them; what is there already is only checked."""
     for path in simulated.write(folder / "recordings", simulated.Settings(**simulation)):
-        conversion.write(folder / "stores", sensorium2023.read(path))
+        conversion.write(folder / "stores", formats.read(path))
     return folder / "stores"
 
 
@@ -93,11 +93,20 @@ def statistics(data: Mapping, opened: Mapping) -> dict[str, transforms.Statistic
     return {mouse: of(store) for mouse, store in opened.items()}
 
 
-def prepare(inputs: Mapping) -> Callable:
-    """(raw batches, statistics) -> what the model sees; runs inside the jitted step."""
+def prepare(inputs: Mapping, *, whole: bool = False) -> Callable:
+    """(raw batches, statistics) -> what the model sees; runs inside the jitted step.
+
+    whole: every frame, and responses as they are, for whole trials that are to be scored.
+    """
 
     def one(batch, of_mouse):
-        batch = transforms.pool(transforms.normalize(batch, of_mouse), inputs["pool"])
+        batch = transforms.normalize(batch, of_mouse)
+        if not whole:
+            batch = transforms.every(batch, inputs["frame_step"])
+            batch = transforms.without_negatives(batch) if inputs["clip_responses"] else batch
+        batch = transforms.crop_rows(batch, inputs["rows"])
+        batch = transforms.pool(batch, inputs["pool"], inputs["pool_rule"])
+        batch = transforms.center(batch, inputs["canvas"])
         if inputs["behavior"]:
             columns, scale = inputs["behavior_columns"], inputs["behavior_scale"]
             batch = transforms.behavior_as_channels(batch, inputs["pupil"], scale, columns)
@@ -106,9 +115,12 @@ def prepare(inputs: Mapping) -> Callable:
     return lambda raw, known: {mouse: one(batch, known[mouse]) for mouse, batch in raw.items()}
 
 
-def frame_size(opened: trial_store.TrialStore, pool: int) -> tuple[int, int]:
+def frame_size(opened: trial_store.TrialStore, inputs: Mapping) -> tuple[int, int]:
     """(height, width) of a mouse's video after `prepare`."""
-    return opened.height // pool, opened.width // pool
+    if tuple(inputs["canvas"]) != (0, 0):
+        return tuple(inputs["canvas"])
+    first, last = inputs["rows"] or (0, opened.height)
+    return (last - first) // inputs["pool"], opened.width // inputs["pool"]
 
 
 def protocol(data: Mapping) -> str:

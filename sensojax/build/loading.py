@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from sensojax.build.learning import optimizer
+from sensojax.build.learning import initial_state
 from sensojax.build.model import new_encoder
 from sensojax.errors import UserError, check_name
 from sensojax.models import encoder
@@ -23,19 +23,27 @@ def load_members(
 ) -> list[tuple[nnx.GraphDef, encoder.Weights, dict]]:
     """The models of a folder as `load_encoder` gives them: one of a run, several of an ensemble.
 
-    Raises UserError when a member is missing or of another config than the first.
+    Members may differ in the seed and in the fold that they were trained without. Together those of
+    several folds have seen all trials: their configs then name no fold, and their own section
+    `data` is in what they say of themselves as "of_fold". Raises UserError when a member is missing
+    or of another config than the first.
     """
     listing = Path(workdir) / ENSEMBLE
     if not listing.is_file():
         return [load_encoder(workdir, which)]
     names = json.loads(listing.read_text(encoding="utf-8"))["members"]
     members = [load_encoder(Path(workdir) / name, which) for name in names]
+    own = [about["config"]["data"] for _, _, about in members]
+    if len({data["fold"] for data in own}) > 1:
+        for data, (_, _, about) in zip(own, members, strict=True):
+            about["config"]["data"] = {**data, "folds": 0, "fold": -1}
+            about["of_fold"] = data
     configs = [{**about["config"], "seed": None} for _, _, about in members]
     for name, config in zip(names, configs, strict=True):
         if config != configs[0]:
             raise UserError(
                 f"found in {workdir} a member {name} of another config than {names[0]}, expected "
-                "configs that differ in the seed only; train it again, or take it out of "
+                "configs that differ in seed and fold only; train it again, or take it out of "
                 f"{listing}."
             )
     return members
@@ -66,8 +74,7 @@ def load_encoder(
         def state():
             columns, size = about["behavior_columns"], about["frame_size"]
             model = new_encoder(about["config"], of_mice, columns, frame_size=size)
-            recipe = optimizer(about["config"])
-            graphs["made"], made = step.initial_state(model, recipe)
+            graphs["made"], made = initial_state(model, about["config"])
             return made
 
         # Shapes are enough, since every array comes from the checkpoint.
@@ -79,7 +86,7 @@ def load_encoder(
     if found is None:
         raise UserError(f"found no finished checkpoint in {workdir} yet; wait for the first one.")
     state, about = found
-    weights = step.best_weights(state) if which == "best" else state.weights
+    weights = step.best_weights(state) if which == "best" else step.scored_weights(state)
     return graphs["made"], weights, about
 
 

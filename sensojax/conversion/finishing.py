@@ -17,6 +17,7 @@ import sensojax
 from sensojax import errors, store, types, zarrs
 from sensojax.conversion import arrays, journal
 from sensojax.statistics.running import Moments
+from sensojax.tables import FILE as TABLES
 
 
 def finish(
@@ -31,17 +32,15 @@ def finish(
             "is nothing to convert."
         )
     arrays.cut(notes.folder, max_frames, 1 + max(line["clip"] for line in lines))
-    arrays.write_traces(notes.folder, notes.read_traces(), max_frames)
+    traces, behavior_columns = notes.read_traces(), lines[0]["behavior_columns"]
+    arrays.write_traces(notes.folder, traces, max_frames, behavior_columns)
     description = _describe(recording, notes, max_frames)
     stored = store.TrialStore(notes.folder, description, notes.lines)
     statistics = train_statistics(stored)
-    with open(notes.folder / store.TABLES, "wb") as file:
+    with open(notes.folder / TABLES, "wb") as file:
         np.savez_compressed(file, **tables, **statistics)
         os.fsync(file.fileno())
-    # What a killed writer leaves beside a shard; the shards themselves appear under their names
-    # only when they are whole.
-    for stray in notes.folder.glob("*/**/*.__lock*"):
-        stray.unlink()
+    arrays.remove_strays(notes.folder)
     unnamed = notes.folder / f"{store.DESCRIPTION}.new"
     with open(unnamed, "w") as file:
         json.dump(description, file, indent=1)
@@ -101,7 +100,7 @@ def train_statistics(stored: store.TrialStore) -> dict[str, np.ndarray]:
 def _moments(stored: store.TrialStore, row: int) -> dict[str, Moments]:
     trial = stored.read(row)
     values = {"videos": trial["video"].reshape(-1)}
-    if stored.lines[row]["has_responses"]:
+    if stored.has_responses[row]:
         values["responses"] = trial["responses"]
     values |= {name: trial[name] for name in ("behavior", "pupil_center")}
     return {name: Moments.of(each) for name, each in values.items()}

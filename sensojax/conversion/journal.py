@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +56,12 @@ class Journal:
     def text(self) -> bytes:
         return b"".join(map(canonical, self.lines))
 
-    def note(self, line: dict, traces: np.ndarray) -> None:
-        """Remembers a trial whose arrays are stored. traces: [time column] float32."""
-        self._traces.write(traces.tobytes())
+    def note(self, lines: Sequence[dict], traces: Sequence[np.ndarray]) -> None:
+        """Remembers trials whose arrays are stored. traces: [time column] float32 of each."""
+        self._traces.write(b"".join(each.tobytes() for each in traces))
         self._traces.flush()
         os.fsync(self._traces.fileno())
-        self._append(line)
+        self._append(*lines)
 
     def read_traces(self) -> list[np.ndarray]:
         """Behavior and pupil center of every noted trial, [time column]."""
@@ -68,7 +69,7 @@ class Journal:
         ends = np.cumsum([_trace_bytes(line) // data.itemsize for line in self.trials])
         parts = np.split(data, ends[:-1])
         return [
-            part.reshape(line["num_frames"], -1) if part.size else None
+            part.reshape(line["num_frames"], _trace_columns(line))
             for part, line in zip(parts, self.trials, strict=True)
         ]
 
@@ -86,11 +87,11 @@ class Journal:
         if not self.lines:
             self._append(header)
 
-    def _append(self, line: dict) -> None:
-        self._file.write(canonical(line))
+    def _append(self, *lines: dict) -> None:
+        self._file.write(b"".join(map(canonical, lines)))
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.lines.append(line)
+        self.lines += lines
 
     def _lock(self) -> None:
         try:
@@ -125,6 +126,8 @@ def tables(recording: types.Recording) -> dict[str, np.ndarray]:
         "neurons/ids": recording.neurons.ids,
         "neurons/position_um": recording.neurons.position_um,
     }
+    columns = recording.neurons.columns
+    found |= {f"neuron_columns/{name}": column for name, column in columns.items()}
     found |= {f"columns/{name}": column for name, column in recording.trial_columns.items()}
     found |= {f"truth/{name}": values for name, values in recording.truth.items()}
     for modality, published in recording.statistics.items():
@@ -170,8 +173,13 @@ def _whole_lines(text: bytes) -> list[dict]:
     return lines
 
 
+def _trace_columns(line: dict) -> int:
+    """Of behavior and pupil center together; a line tells of the latter if they are not two."""
+    return line["behavior_columns"] + line.get("pupil_columns", 2)
+
+
 def _trace_bytes(line: dict) -> int:
-    return line["num_frames"] * (line["behavior_columns"] + 2) * np.dtype(np.float32).itemsize
+    return line["num_frames"] * _trace_columns(line) * np.dtype(np.float32).itemsize
 
 
 def _checksum(array: np.ndarray) -> str:

@@ -53,6 +53,8 @@ def prepare(recording: types.Recording, index: int, response_dtype: str) -> Prep
         "behavior_columns": trial.behavior.shape[1],
         "rates": "" if rates is None else hashlib.sha256(rates).hexdigest(),
     }
+    if trial.pupil_center.shape[1] != 2:  # lines of mice with a pupil stay those of older stores
+        line["pupil_columns"] = trial.pupil_center.shape[1]
     traces = np.concatenate((trial.behavior, trial.pupil_center), axis=1).astype(np.float32)
     return Prepared(video, responses, rates, traces, line, prefixes(video))
 

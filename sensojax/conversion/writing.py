@@ -5,15 +5,17 @@ In goes a `types.Recording`; out comes `<folder>/<mouse>/`, or, when it was stop
 """
 
 import contextlib
+import itertools
 import os
 from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sensojax import errors, progress, store, types, zarrs
 from sensojax.conversion import arrays, finishing, trials
 from sensojax.conversion import journal as journals
 
-WRITES_AHEAD = 2  # trials being packed and written while the next ones are taken
+WRITES_AHEAD = 2  # groups of trials packed and written while the next are taken
 RESPONSE_DTYPES = ("float32", "float16")
 
 
@@ -58,28 +60,38 @@ def _write_trials(
     recording: types.Recording, journal: journals.Journal, response_dtype: str, workers: int
 ) -> None:
     """Stores the trials that the journal lacks, in file order, and notes them."""
-    packed = arrays.Arrays(journal.folder, len(recording.tiers))
+    arrays.remove_strays(journal.folder)
+    packed = arrays.Arrays(journal.folder, len(recording.tiers), recording.still)
     clips = _placed_clips(journal)
     under_way: deque = deque()
 
     def note_oldest():
-        line, traces, writes = under_way.popleft()
+        lines, traces, writes = under_way.popleft()
         for each in writes:
             each.result()
-        journal.note(line, traces)
+        journal.note(lines, traces)
 
     done, total = len(journal.trials), len(recording.tiers)
     prepared = trials.in_order(recording, range(done, total), response_dtype, workers)
     shown = progress.track(prepared, f"converting {recording.mouse}", total, done)
     with contextlib.closing(prepared), contextlib.closing(shown):
-        for row, trial in enumerate(shown, start=done):
-            clip, is_new = clips.place(trial.prefixes)
-            writes = packed.write(row, trial, clip if is_new else None)
-            under_way.append((trial.line | {"clip": clip}, trial.traces, writes))
+        for group in _groups(enumerate(shown, start=done), packed.rows_per_file):
+            placed = [(row, trial, *clips.place(trial.prefixes)) for row, trial in group]
+            writes = packed.write(
+                [(row, trial, clip if is_new else None) for row, trial, clip, is_new in placed]
+            )
+            lines = [trial.line | {"clip": clip} for _, trial, clip, _ in placed]
+            under_way.append((lines, [trial.traces for _, trial in group], writes))
             if len(under_way) > WRITES_AHEAD:
                 note_oldest()
         while under_way:
             note_oldest()
+
+
+def _groups(trials_in_order: Iterable[tuple], rows_per_file: int) -> Iterator[list[tuple]]:
+    """The (row, trial) that belong into one file together."""
+    by_file = itertools.groupby(trials_in_order, lambda each: each[0] // rows_per_file)
+    return (list(group) for _, group in by_file)
 
 
 def _placed_clips(journal: journals.Journal) -> trials.Clips:

@@ -1,4 +1,4 @@
-"""Pictures of tables: scores by kind of stimulus or tier, and scores by depth.
+"""Pictures of tables: scores by kind of stimulus, tier, area or layer, and scores by depth.
 
 In goes a `tables.Table`; out comes a matplotlib `Figure`, or None where there is nothing to draw.
 """
@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 from sensojax.evaluation.figures import BLUE, GRAY, INK, ORANGE, PALE, STYLE, WIDTH
 from sensojax.evaluation.measures import MEASURES, Measure
+from sensojax.evaluation.mouse_score import GROUPS
 from sensojax.evaluation.tables import ALL_MICE, IN_DOMAIN, Cell, Table, words_of
 
 BAR = 0.62  # of the distance between columns
@@ -18,8 +19,9 @@ LIGHT = "#f2f2f2"
 
 
 def figure(table: Table) -> Figure | None:
-    """The picture of a table by kind, tier or depth; None of any other, and of an empty one."""
-    draw = {"kind": _columns, "tier": _columns, "depth": _depths}.get(table.by)
+    """The picture of a table, None of one by mouse and of an empty one."""
+    draw = {"depth": _depths} | dict.fromkeys(("kind", "tier", *GROUPS), _columns)
+    draw = draw.get(table.by)
     return draw(table) if draw and table.cells else None
 
 
@@ -55,7 +57,7 @@ def _columns(table: Table) -> Figure:
             continue
         if cell.ceiling is not None:
             panel.bar(x, cell.ceiling, BAR, color=LIGHT, edgecolor=GRAY, linewidth=0.8)
-        inside = table.by == "tier" or column == IN_DOMAIN
+        inside = table.by != "kind" or column == IN_DOMAIN
         panel.bar(x, cell.value, BAR, color=BLUE if inside else ORANGE, alpha=0.85, linewidth=0)
         seen = [mouse for mouse in mice if (mouse, column) in table.cells]
         values = [table.cells[mouse, column].value for mouse in seen]

@@ -7,7 +7,8 @@ same way: that is the ceiling, the best that any model can reach on these very r
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from sensojax import metrics
 from sensojax.errors import check_name
 from sensojax.evaluation import measures
 from sensojax.evaluation.measures import Sums
+from sensojax.evaluation.mouse_score import GROUPS
 from sensojax.evaluation.predictions import Predictions, Step
 from sensojax.evaluation.results import MouseScore, Score, Traces
 from sensojax.evaluation.tally import Tally
@@ -27,8 +29,10 @@ SHOWN = {"95th percentile": 0.95, "median": 0.5}
 class Evaluator:
     """Scores weights on one tier. normalization, trained_under, protocol: to be said of the score.
 
-    nan_rule: one of `metrics.NAN_RULES`. sums: what `summing` made for that rule, to be shared by
-    evaluators, else it makes its own. sharding: of the sums, for several devices.
+    nan_rule: one of `metrics.NAN_RULES`. refused: measures that are not to be had of this model,
+    and why. null_means: {mouse: what the null model says, [neuron]}, where responses are as
+    recorded. sums: what `summing` made for that rule (and for spikes, if there are null means), to
+    be shared by evaluators, else it makes its own. sharding: of the sums, for several devices.
     """
 
     def __init__(
@@ -39,6 +43,8 @@ class Evaluator:
         protocol: str,
         nan_rule: str,
         trained_under: str = "",
+        refused: Mapping[str, str] = MappingProxyType({}),
+        null_means: Mapping[str, np.ndarray] = MappingProxyType({}),
         sums: Callable | None = None,
         sharding: jax.sharding.Sharding | None = None,
     ):
@@ -54,7 +60,9 @@ class Evaluator:
             **predictions.frames._asdict(),
         )
         self._nan_rule = nan_rule
-        self._sums = sums or summing(nan_rule, sharding)
+        self._refused = refused
+        self._null_means = null_means
+        self._sums = sums or summing(nan_rule, sharding, spikes=bool(null_means))
         self._ceiling = {}
 
     def run(
@@ -65,19 +73,25 @@ class Evaluator:
         seeds: tuple[int, ...],
         ensemble: bool = False,
         names: Iterable[str] = (),
+        of_rows: Sequence[tuple[object, Mapping[str, np.ndarray]]] = (),
     ) -> Score:
         """The score of these weights; step and seeds say whose they are.
 
-        names: of `evaluation.measures`, beside the single-trial correlation.
+        names: of `evaluation.measures`, beside the single-trial correlation and, of counts, those
+        of spikes. of_rows: several weights in place of these, each with the rows of every mouse
+        that it is to predict; together all rows of the tier, and all repeats of a video with the
+        same weights.
         """
-        wanted = measures.wanted(names)
-        model = Tally(self.predictions, self._nan_rule, wanted)
-        truth = Tally(self.predictions, self._nan_rule, ())
+        counts = self._conditions["normalization"] == "counts"
+        wanted = measures.wanted({*names, *(measures.OF_SPIKES if counts else ())})
+        model = Tally(self.predictions, self._nan_rule, wanted, self._null_means)
+        truth = Tally(self.predictions, self._nan_rule, (), self._null_means)
         rates = self.predictions.have_rates and not self._ceiling
-        for part in self.predictions.steps(weights, rates=rates):
-            model.add(part, self._sums(part.predicted, part.observed))
-            if rates:
-                truth.add(part, self._sums(part.rates, part.observed))
+        for own, rows in of_rows or [(weights, None)]:
+            for part in self.predictions.steps(own, rates=rates, only=rows):
+                model.add(part, self._sums(part.predicted, part.observed))
+                if rates:
+                    truth.add(part, self._sums(part.rates, part.observed))
         if rates:
             self._ceiling = {mouse: truth.of(mouse) for mouse in self.predictions.stores}
         mice, kinds = {}, {}
@@ -96,7 +110,10 @@ class Evaluator:
         return Score(**about, **self._conditions, mice=mice, kinds=kinds)
 
     def _mouse_score(self, mouse: str, sums: Sums, ceiling: Sums | None, wanted) -> MouseScore:
-        found, left_out = measures.values(wanted, sums)
+        refused = {name: why for name, why in self._refused.items() if name in wanted}
+        found, left_out = measures.values([n for n in wanted if n not in refused], sums)
+        neurons = self.predictions.stores[mouse].neurons
+        ceilings = {} if ceiling is None else measures.values(measures.OF_SPIKES, ceiling)[0]
         return MouseScore(
             mouse=mouse,
             correlation=sums.correlation.value(),
@@ -105,9 +122,11 @@ class Evaluator:
             num_trials=sums.num_trials,
             num_frames=sums.num_frames,
             ceiling=None if ceiling is None else ceiling.correlation.value(),
+            ceilings={name: values for name, values in ceilings.items() if name in found},
             measures=found,
-            left_out=left_out,
-            depth_um=self.predictions.stores[mouse].neurons.position_um[:, 2],
+            left_out=left_out | refused,
+            depth_um=neurons.position_um[:, 2],
+            groups={name: neurons.columns[name] for name in GROUPS if name in neurons.columns},
         )
 
     def traces(self, weights, score: Score, *, neurons: int = 2, trials: int = 2) -> list[Traces]:
@@ -172,22 +191,28 @@ class Evaluator:
         )
 
 
-def summing(nan_rule: str, sharding: jax.sharding.Sharding | None = None) -> Callable:
-    """The program that makes the sums of every trial of a step, for all evaluators of this rule."""
-    return jax.jit(functools.partial(_sums, nan_rule), out_shardings=sharding)
+def summing(
+    nan_rule: str, sharding: jax.sharding.Sharding | None = None, *, spikes: bool = False
+) -> Callable:
+    """The program that makes the sums of every trial of a step, for all evaluators of this rule.
+
+    spikes: also the Poisson loss of spikes.
+    """
+    return jax.jit(functools.partial(_sums, nan_rule, spikes), out_shardings=sharding)
 
 
-def _sums(nan_rule, predicted, observed):
-    """Inside jit: (correlation, loss) of every trial of every mouse, fields [batch neuron].
+def _sums(nan_rule, spikes, predicted, observed):
+    """Inside jit: (correlation, losses) of every trial of every mouse, fields [batch neuron].
 
     predicted may lack the first frames.
     """
+    epsilons = (1e-8, measures.SPIKES_EPSILON)[: 1 + spikes]
 
     def of_trial(predicted, observed, valid):
         seen = (predicted[None], observed[None], valid[None])
         return (
             metrics.Correlation.of(*seen, nan_rule=nan_rule),
-            metrics.PoissonLoss.of(*seen),
+            *(metrics.PoissonLoss.of(*seen, epsilon) for epsilon in epsilons),
         )
 
     sums = {}

@@ -2,7 +2,8 @@
 
 In go the sums of one mouse's trials (`Sums`) and the names of measures; out come numbers per
 neuron, and, for measures that these trials cannot give, the reason in words. Single-trial
-correlation is always there; the others are computed when they are asked for.
+correlation is always there; the others are computed when they are asked for, and those of spikes
+(`OF_SPIKES`) always when the responses are counts.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,9 @@ from sensojax.reliability import FEV_THRESHOLD, Measures
 
 SINGLE_TRIAL = "single_trial_correlation"
 ALL = "all"
+OF_SPIKES = ("competition_poisson_loss", "null_poisson_loss", "bits_per_spike")
+AS_RECORDED = ("counts", "none")  # normalizations that leave responses as they were recorded
+SPIKES_EPSILON = 1e-7  # in the logarithm of the Poisson loss of SCML 2017, which is that of Keras
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,9 @@ class Sums:
     """What adds up over one mouse's trials. within_trials: of each trial's own correlation.
 
     repeats: over the videos shown twice or more, stabilized: the same of Anscombe's transform of
-    the responses; None where nobody asked for them.
+    the responses; None where nobody asked for them. spikes: loss with SPIKES_EPSILON, null: what
+    the null model says, each neuron's mean over the training tier; None where responses are not as
+    recorded, or nobody knows that mean.
     """
 
     correlation: Correlation
@@ -33,9 +39,19 @@ class Sums:
     num_frames: int
     repeats: Measures | None = None
     stabilized: Measures | None = None
+    spikes: PoissonLoss | None = None
+    null: Mean | None = None
 
     @classmethod
-    def zero(cls, num_neurons: int, nan_rule: str, *, repeats: bool, stabilized: bool) -> "Sums":
+    def zero(
+        cls,
+        num_neurons: int,
+        nan_rule: str,
+        *,
+        repeats: bool,
+        stabilized: bool,
+        spikes: bool = False,
+    ) -> "Sums":
         """The sums of no trials."""
         return cls(
             Correlation.zero(num_neurons, nan_rule),
@@ -45,6 +61,8 @@ class Sums:
             0,
             Measures.zero(num_neurons) if repeats else None,
             Measures.zero(num_neurons) if stabilized else None,
+            PoissonLoss.zero(num_neurons) if spikes else None,
+            Mean.zero(num_neurons) if spikes else None,
         )
 
     def __add__(self, other: "Sums") -> "Sums":
@@ -66,6 +84,28 @@ class Measure:
     of_data: bool = False
 
 
+def null_loss(sums: Sums) -> np.ndarray:
+    """The Poisson loss of the null model, [neuron]."""
+    means = sums.null.value()
+    return means - np.log(means + SPIKES_EPSILON) * _observed(sums)
+
+
+def bits_per_spike(sums: Sums) -> np.ndarray:
+    """How much better than by the null model a spike is predicted, [neuron], in bits.
+
+    The difference of the log-likelihoods by the number of spikes and log 2; not-a-number for a
+    neuron that is silent in these trials, or was in training, where the null model says "never".
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        bits = (null_loss(sums) - sums.spikes.value()) / (np.log(2) * _observed(sums))
+    return np.where((_observed(sums) > 0) & (sums.null.value() > 0), bits, np.nan)
+
+
+def _observed(sums: Sums) -> np.ndarray:
+    """Mean of what was recorded, [neuron]."""
+    return sums.correlation.origin_observed + sums.correlation.offset_observed
+
+
 def _of_repeats(name: str, words: str, needs: str = "repeats", of_data: bool = False) -> Measure:
     return Measure(words, lambda sums: getattr(sums.repeats, name)(), needs, of_data=of_data)
 
@@ -76,6 +116,11 @@ MEASURES = {
         "correlation within a trial", lambda sums: sums.within_trials.value()
     ),
     "poisson_loss": Measure("Poisson loss", lambda sums: sums.loss.value(), lower_is_better=True),
+    "competition_poisson_loss": Measure(
+        "Poisson loss of SCML 2017", lambda sums: sums.spikes.value(), "spikes", True
+    ),
+    "null_poisson_loss": Measure("Poisson loss of the null model", null_loss, "spikes", True, True),
+    "bits_per_spike": Measure("bits per spike over the null model", bits_per_spike, "spikes"),
     **{
         name: _of_repeats(name, *about)
         for name, about in {
@@ -100,21 +145,22 @@ MEASURES = {
 
 
 def wanted(names: Iterable[str]) -> tuple[str, ...]:
-    """These measures in the order of `MEASURES`, with what they need; "all" is every one.
+    """These measures in the order of `MEASURES`, with what they need.
 
-    UserError for a name that nobody knows.
+    "all" is every one but those of spikes. UserError for a name that nobody knows.
     """
     names = set(names)
     for name in sorted(names):
         check_name(name, (*MEASURES, ALL), "evaluation.measures")
     if "feve" in names:
         names.add("fev")  # decides over which neurons it is averaged
-    return tuple(name for name in MEASURES if ALL in names or name in names or name == SINGLE_TRIAL)
+    names |= {SINGLE_TRIAL} | (set(MEASURES) - set(OF_SPIKES) if ALL in names else set())
+    return tuple(name for name in MEASURES if name in names)
 
 
 def need_repeats(names: Iterable[str]) -> bool:
     """Whether one of these measures is one of repeats."""
-    return any(MEASURES[name].needs != "trials" for name in names)
+    return any(MEASURES[name].needs.endswith("repeats") for name in names)
 
 
 def need_stabilized(names: Iterable[str]) -> bool:
@@ -127,6 +173,9 @@ def reason(name: str, sums: Sums) -> str:
     needs = MEASURES[name].needs
     if needs == "trials":
         return ""
+    if needs == "spikes":
+        lacking = "responses are not as recorded, or there is no tier train for their means"
+        return lacking if sums.null is None else ""
     if not sums.repeats.averages.count.any():
         return "no video was shown twice"
     fewest, most = int(sums.repeats.fewest), int(sums.repeats.most)

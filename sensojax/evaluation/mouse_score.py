@@ -14,6 +14,8 @@ import numpy as np
 
 from sensojax.evaluation.measures import SINGLE_TRIAL, kept
 
+GROUPS = ("area", "layer")  # columns of the neuron table that scores are broken down by
+
 
 @dataclass(frozen=True, eq=False)
 class MouseScore:
@@ -21,10 +23,11 @@ class MouseScore:
 
     correlation: [neuron] float64, single-trial, after the NaN rule. undefined: how many neurons had
     none before it. ceiling: [neuron], the same score of the noiseless rates, None where they are
-    not known. poisson_loss: mean per frame and neuron. num_trials, num_frames: what was scored,
-    frames summed over trials. measures: others by name (`evaluation.measures`), [neuron], NaN where
-    undefined. left_out: why a measure that was asked for is not among them. depth_um: [neuron],
-    None where nobody knows it.
+    not known; ceilings: other measures of these rates, by name. poisson_loss: mean per frame and
+    neuron. num_trials, num_frames: what was scored, frames summed over trials. measures: others by
+    name (`evaluation.measures`), [neuron], NaN where undefined. left_out: why a measure that was
+    asked for is not among them. depth_um: [neuron], None where nobody knows it. groups: of
+    `GROUPS`, as far as known, [neuron] str.
     """
 
     mouse: str
@@ -37,13 +40,17 @@ class MouseScore:
     measures: Mapping[str, np.ndarray] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     depth_um: np.ndarray | None = None
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    ceilings: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
         object.__setattr__(self, "correlation", np.asarray(self.correlation, np.float64))
         for name in ("ceiling", "depth_um"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
-        others = {"ceilings": self.ceiling, "depths": self.depth_um, **self.measures}
+        of_groups = {name: np.asarray(of, np.str_) for name, of in self.groups.items()}
+        object.__setattr__(self, "groups", of_groups)
+        others = {"ceilings": self.ceiling, "depths": self.depth_um, **self.measures, **of_groups}
         for name, values in others.items():
             if values is not None and np.shape(values) != self.correlation.shape:
                 raise ValueError(
@@ -65,6 +72,10 @@ class MouseScore:
         values = self.values
         return values[measure][kept(measure, values)] if measure in values else np.empty(0)
 
+    def ceiling_of(self, measure: str) -> np.ndarray | None:
+        """A measure of the noiseless rates, [neuron]; None where it is not known."""
+        return self.ceiling if measure == SINGLE_TRIAL else self.ceilings.get(measure)
+
     def at(self, neurons: np.ndarray) -> "MouseScore":
         """The same of some neurons, [neuron] bool; counts of trials and frames stay."""
         chosen = {name: values[neurons] for name, values in self.measures.items()}
@@ -74,6 +85,8 @@ class MouseScore:
             ceiling=None if self.ceiling is None else self.ceiling[neurons],
             depth_um=None if self.depth_um is None else self.depth_um[neurons],
             measures=chosen,
+            ceilings={name: values[neurons] for name, values in self.ceilings.items()},
+            groups={name: values[neurons] for name, values in self.groups.items()},
         )
 
     def neurons_near(self, quantile: float, count: int) -> np.ndarray:
@@ -91,7 +104,11 @@ class MouseScore:
                 **found,
                 "correlation": _numbers(found["correlation"]),
                 **{name: None if of is None else _numbers(of) for name, of in optional.items()},
-                "measures": {name: _numbers(of) for name, of in found["measures"].items()},
+                **{
+                    # Files of other times have no ceilings.
+                    each: {name: _numbers(of) for name, of in found.get(each, {}).items()}
+                    for each in ("measures", "ceilings")
+                },
                 "poisson_loss": float(found["poisson_loss"]),
             }
         )

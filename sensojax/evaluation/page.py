@@ -7,9 +7,11 @@ module is escaped.
 
 import base64
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from types import MappingProxyType
 
 from sensojax.evaluation.figures import DPI
 from sensojax.evaluation.measures import MEASURES, SINGLE_TRIAL
@@ -72,15 +74,17 @@ def render(
     pictures: Sequence[Picture],
     simulated: bool,
     breakdown: str = "",
+    used: Mapping[str, float] = MappingProxyType({}),
 ) -> str:
     """The whole page. `config` holds plain values; `lines` are the journal's.
 
-    breakdown: further tables of the scores, in HTML.
+    breakdown: further tables of the scores, in HTML. used: see `report.write`.
     """
     parts = [f"<h1>{escape(name)}: how well the model predicts</h1>", _headline(scores)]
     if simulated:
         parts.insert(0, SIMULATED)
-    parts += [_scores(scores), breakdown, *map(figure, pictures), _origin(lines), _notes(lines)]
+    parts += [_scores(scores), breakdown, *map(figure, pictures)]
+    parts += [_cost(used), _origin(lines), _notes(lines)]
     parts += [details("Configuration", words(_flat(config)))]
     return document(f"{name}: report", parts)
 
@@ -120,7 +124,8 @@ def _scores(scores: Mapping[str, Score]) -> str:
     parts = ["<h2>Scores</h2>"]
     for conditions in dict.fromkeys(score.conditions for score in scores.values()):
         alike = [score for score in scores.values() if score.conditions == conditions]
-        parts += [_tier_table(alike, conditions), _mouse_table(alike), _measure_table(alike)]
+        parts += [_tier_table(alike, conditions), _null_table(alike)]
+        parts += [_mouse_table(alike), _measure_table(alike)]
     quotes = "".join(f"<li>{escape(score.describe())}</li>" for score in scores.values())
     parts.append(details("Each score as one line to quote", f'<ul class="quotes">{quotes}</ul>'))
     return "\n".join(parts)
@@ -145,6 +150,30 @@ def _tier_table(alike: Sequence[Score], conditions: str) -> str:
     rows = [[cell(score) for cell in columns.values()] for score in alike]
     caption = f"Mean single-trial correlation over all neurons; {conditions}."
     return table(list(columns), rows, caption)
+
+
+def _null_table(alike: Sequence[Score]) -> str:
+    """Of spikes: the model between a model that knows nothing and what can be known at all."""
+    head = ["", "model", "null model", "other repeats", "noiseless rates"]
+    rows = []
+    for score in alike:
+        if "null_poisson_loss" not in score.measures:
+            continue
+        beside = {
+            "bits_per_spike": (0.0, math.nan),
+            "competition_poisson_loss": (score.mean("null_poisson_loss"), math.nan),
+            SINGLE_TRIAL: (0.0, score.mean("oracle_jackknife")),
+        }
+        for name, (null, repeats) in beside.items():
+            numbers = (score.mean(name), null, repeats, score.ceiling_of(name))
+            said = ["-" if math.isnan(number) else f"{number:.4f}" for number in numbers]
+            rows.append([f"{MEASURES[name].words}, {score.tier}", *said])
+    caption = (
+        "Beside the null model, which says each neuron's mean over the training tier; beside the "
+        "mean of an animal's other repeats of the film, which is a noisy answer but from the same "
+        "neuron; and beside the rates that simulated spikes were drawn from."
+    )
+    return table(head, rows, caption) if rows else ""
 
 
 def _mouse_table(alike: Sequence[Score]) -> str:
@@ -196,6 +225,17 @@ def image(picture: Picture) -> str:
         f'src="data:image/png;base64,{data}">'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
     )
+
+
+def _cost(used: Mapping[str, float]) -> str:
+    if not used:
+        return ""
+    rows = {
+        "parameters": f"{used['parameters']:,}",
+        "time": f"{used['seconds']:,.0f} s",
+        "peak memory": f"{used['peak_memory_bytes'] / 1e9:.2f} GB",
+    }
+    return "<h2>What it cost</h2>\n" + words(rows.items())
 
 
 def _origin(lines: Sequence[Mapping]) -> str:

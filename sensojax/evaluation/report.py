@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from sensojax.errors import UserError
 from sensojax.evaluation import breakdowns, curves, figures, maps, page, tables, tables_page
@@ -31,12 +32,13 @@ def write(
     lines: Iterable[Mapping],
     traces: Sequence[Traces] = (),
     fields: Iterable[Fields] = (),
+    used: Mapping[str, float] = MappingProxyType({}),
 ) -> Path:
     """Writes the report of a run into its folder and returns the path of `report.html`.
 
-    scores: by tier; the first is the one that figures show. lines: the journal's, as read.
-    Whatever is missing (traces, cortical positions, ceilings, other kinds of stimuli than one) is
-    left out of the page.
+    scores: by tier; the first is the one that figures show. lines: the journal's, as read. used:
+    what the run cost, `parameters`, `seconds` and `peak_memory_bytes`. Whatever is missing (traces,
+    cortical positions, ceilings, other kinds of stimuli than one) is left out of the page.
     """
     workdir, lines, config = Path(workdir), list(lines), plain(config)
     runs = [line for line in lines if line["kind"] == "run"]
@@ -53,6 +55,7 @@ def write(
         "summary": {tier: plain(score.summary()) for tier, score in scores.items()},
         "run": {k: v for k, v in runs[-1].items() if k != "config"} if runs else None,
         "config": config,
+        "used": dict(used),
         "figures": [f"figures/{picture.name}.png" for picture in pictures],
         "scores": {tier: score.to_json() for tier, score in scores.items()},
     }
@@ -64,6 +67,7 @@ def write(
         [picture for picture in pictures if picture is not of_kinds],
         simulated,
         breakdown=tables_page.section(by_kind, of_kinds) if by_kind else "",
+        used=used,
     )
     files = {f"figures/{picture.name}.png": picture.png for picture in pictures}
     files["report.json"] = json.dumps(contents, allow_nan=False, ensure_ascii=False).encode()

@@ -24,6 +24,7 @@ from sensojax.pipeline.windows import NORMALIZATIONS, SCORED_FRAMES
 from sensojax.writing import plain
 
 PROTOCOLS = ("strict", "competition")
+CRITERIA = ("correlation", "poisson_loss")  # by which training keeps weights and stops
 NAN_RULES = {  # those of metrics.py, in words
     "zero": "0 for a neuron with not-a-number",
     "skip": "frames with not-a-number skipped, 0 where none is left",
@@ -93,6 +94,17 @@ class Score:
     def mean(self, measure: str) -> float:
         """Mean of a measure over the neurons of all mice for which it is defined, else NaN."""
         return mean_over_neurons(each.defined(measure) for each in self.mice.values())
+
+    def ceiling_of(self, measure: str) -> float:
+        """The same of the noiseless rates; NaN unless it is known for every mouse."""
+        known = [each.ceiling_of(measure) for each in self.mice.values()]
+        if any(each is None for each in known):
+            return math.nan
+        return mean_over_neurons(each[np.isfinite(each)] for each in known)
+
+    def worth(self, criterion: str) -> float:
+        """What training is to make large: one of `CRITERIA`, a loss with its sign changed."""
+        return -self.poisson_loss if criterion == "poisson_loss" else self.correlation
 
     def of_kind(self, kind: str) -> "Score":
         """The same of the trials of one kind of stimulus alone."""
@@ -272,6 +284,8 @@ class Fields:
 
 def scored_frames(skip_frames: int, most_frames: int, drop_last: int) -> str:
     """Which frames of a trial are scored, in words, with the name of that convention."""
+    if not (skip_frames or most_frames or drop_last):
+        return "every frame of each trial"
     said = [f"first {skip_frames} frames of each trial skipped"]
     if most_frames:
         said.append(f"none after its first {most_frames}")

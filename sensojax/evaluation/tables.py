@@ -162,6 +162,26 @@ def by_depth(score: Score, measure: str = SINGLE_TRIAL) -> Table:
     return Table("depth", title, caption, score.conditions, tuple(planes), columns, _known(cells))
 
 
+def by_group(score: Score, group: str, measure: str = SINGLE_TRIAL) -> Table:
+    """Mice down, areas or layers of cortex (a name of `GROUPS`) across, of one tier.
+
+    Raises UserError when no mouse's neurons are known to lie in one.
+    """
+    known = {mouse: each for mouse, each in score.mice.items() if group in each.groups}
+    if not known:
+        raise UserError(
+            f"found no {group} of the neurons of {', '.join(score.mice)}, expected a column "
+            f"{group!r} in the neuron table (meta/neurons/{group}.npy); break down by depth, or "
+            "convert recordings that have it."
+        )
+    columns = {}
+    for name in sorted({name for each in known.values() for name in each.groups[group].tolist()}):
+        parts = {mouse: each.at(each.groups[group] == name) for mouse, each in known.items()}
+        columns[name] = score.tier, {m: each for m, each in parts.items() if each.num_neurons}
+    caption = f"By the {group} of cortex that neurons lie in, on {score.tier}."
+    return _of_mice(group, caption, {score.tier: score}, columns, measure)
+
+
 def depths(of_mice: Iterable[np.ndarray]) -> dict[str, tuple[float, float]]:
     """Names of depths and the range [low, high) of each, ascending, in micrometers.
 
@@ -178,8 +198,8 @@ def depths(of_mice: Iterable[np.ndarray]) -> dict[str, tuple[float, float]]:
 
 def cell(parts: Sequence[MouseScore], measure: str, tier: str) -> Cell:
     """A measure over the neurons of these mice together."""
-    ceilings = [part.ceiling for part in parts]
-    known = measure == SINGLE_TRIAL and all(each is not None for each in ceilings)
+    ceilings = [part.ceiling_of(measure) for part in parts]
+    known = all(each is not None for each in ceilings) and not MEASURES[measure].lower_is_better
     defined = [part.defined(measure) for part in parts]
     return Cell(
         value=mean_over_neurons(defined),
@@ -189,7 +209,7 @@ def cell(parts: Sequence[MouseScore], measure: str, tier: str) -> Cell:
         num_neurons=sum(len(each) for each in defined),
         num_trials=sum(part.num_trials for part in parts),
         num_frames=sum(part.num_frames for part in parts),
-        ceiling=mean_over_neurons(ceilings) if known else None,
+        ceiling=mean_over_neurons(each[np.isfinite(each)] for each in ceilings) if known else None,
     )
 
 

@@ -18,6 +18,8 @@ TITLES = {
     "kind": "Scores by kind of stimulus",
     "tier": "Scores by tier",
     "depth": "Scores by depth",
+    "area": "Scores by area of cortex",
+    "layer": "Scores by layer of cortex",
     "mouse": "Scores by mouse",
 }
 

@@ -9,6 +9,7 @@ shortest of them goes.
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +24,20 @@ from sensojax.repeats import Stimulus, reduced
 
 
 class Tally:
-    """The sums so far. names: the measures that they must give (`measures.wanted`)."""
+    """The sums so far. names: the measures that they must give (`measures.wanted`).
 
-    def __init__(self, predictions: Predictions, nan_rule: str, names: Iterable[str]):
+    null_means: {mouse: what the null model says, [neuron]}, of recordings of spikes.
+    """
+
+    def __init__(
+        self,
+        predictions: Predictions,
+        nan_rule: str,
+        names: Iterable[str],
+        null_means: Mapping[str, np.ndarray] = MappingProxyType({}),
+    ):
         self._predictions, self._names = predictions, tuple(names)
+        self._null_means = null_means
         self._kinds = {mouse: kinds_of(store) for mouse, store in predictions.stores.items()}
         self._nan_rule = nan_rule
         self._sums = {mouse: {} for mouse in predictions.stores}
@@ -35,7 +46,10 @@ class Tally:
         self._videos = Videos(predictions, stabilized) if repeats else None
 
     def add(self, part: Step, sums: Mapping[str, tuple]) -> None:
-        """Adds a step; sums: {mouse: (correlation, loss)} of its trials, fields [batch neuron]."""
+        """Adds a step; sums: {mouse: (correlation, losses)} of its trials, fields [batch neuron].
+
+        losses: Poisson loss, and that of spikes when there are null means.
+        """
         host = jax.device_get(sums)
         for mouse, rows in part.rows.items():
             kinds = self._kinds[mouse][rows]
@@ -63,25 +77,28 @@ class Tally:
             self._nan_rule,
             repeats=self._videos is not None,
             stabilized=self._videos is not None and self._videos.stabilized,
+            spikes=mouse in self._null_means,
         )
 
     def _of_trials(self, mouse: str, rows: np.ndarray, sums: tuple, chosen: np.ndarray) -> Sums:
         """The sums of some trials of a step."""
-        correlation, loss = (
+        correlation, *losses = (
             jax.tree.map(lambda leaf: leaf[: len(rows)][chosen].astype(np.float64), each)
             for each in sums
         )
         seen = correlation.count > 0
-        none = self._nothing(mouse)
-        return Sums(
-            Correlation.merged(correlation),
-            PoissonLoss.merged(loss),
-            Mean(seen.sum(0), np.where(seen, correlation.value(), 0).sum(0)),
-            int(chosen.sum()),
-            sum(self._predictions.num_scored(mouse, row) for row in rows[chosen]),
-            none.repeats,
-            none.stabilized,
+        whole = Correlation.merged(correlation)
+        found = dict(
+            correlation=whole,
+            loss=PoissonLoss.merged(losses[0]),
+            within_trials=Mean(seen.sum(0), np.where(seen, correlation.value(), 0).sum(0)),
+            num_trials=int(chosen.sum()),
+            num_frames=sum(self._predictions.num_scored(mouse, row) for row in rows[chosen]),
         )
+        if mouse in self._null_means:
+            null = Mean(whole.count, whole.count * self._null_means[mouse])
+            found |= dict(spikes=PoissonLoss.merged(losses[1]), null=null)
+        return dataclasses.replace(self._nothing(mouse), **found)
 
 
 class Videos:

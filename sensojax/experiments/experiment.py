@@ -7,7 +7,7 @@ out: a trained state, scores, and the files of the run folder.
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -17,7 +17,7 @@ from sensojax.errors import UserError
 from sensojax.evaluation import report
 from sensojax.evaluation.evaluators import Evaluator
 from sensojax.evaluation.results import Fields, Score
-from sensojax.experiments import transfer
+from sensojax.experiments import distilling, transfer
 from sensojax.models.encoder import assemble
 from sensojax.pipeline.batches import to_device
 from sensojax.training import checkpoints, journal, mesh, provenance, step
@@ -40,37 +40,44 @@ class Experiment:
         placement.check(data["batch_size"], "data.batch_size")
         self.config, self.placement = config, placement
         self.stores = build.stores(data, config["simulation"])
+        build.check_recorded(config, self.stores)
         self.batches = build.batches(data, self.stores, config["seed"])
         self.statistics = placement.everywhere(build.statistics(data, self.stores))
         first = placement.batch(self.batches[0])
         columns = next(iter(first.values())).behavior.shape[-1]
         neurons = {mouse: store.neurons for mouse, store in self.stores.items()}
         means = build.mean_responses(first, config, self.statistics)
-        size = build.frame_size(next(iter(self.stores.values())), config["inputs"]["pool"])
+        size = build.frame_size(next(iter(self.stores.values())), config["inputs"])
         model = build.new_encoder(config, neurons, columns, means, size)
         transfer.take_core(model, config, other_run)
         given_features = transfer.gives_features(config)
         if given_features:
             self.batches = transfer.feature_batches(config, self.batches, model, self.statistics)
-        optimizer = build.optimizer(config)
         self.schedule = build.schedule(config["schedule"])
-        self.graph, state = step.initial_state(model, optimizer)
+        self.schedule.count_epochs(self.batches.epoch_steps)
+        self.graph, state = build.initial_state(model, config)
         self.state = placement.everywhere(state)
+        teacher = distilling.teacher(config, build.described(self.stores), placement)
         prepare = transfer.prepare_features if given_features else build.prepare(config["inputs"])
         self.make_train_step = functools.partial(
             step.make_train_step,
             self.graph,
-            optimizer,
+            build.optimizer(config),
             build.loss(config["loss"]),
             prepare,
             num_files={mouse: len(store.trials) for mouse, store in self.stores.items()},
             given_features=given_features,
             sharding=placement.copied,
+            mouse_weights=build.mouse_weights(config, self.stores),
+            augment=build.augment(config),
+            teacher=teacher,
+            average=config["train"]["average"],
+            compute=config["train"]["compute"],
         )
         self.train_step = self.make_train_step(seed=config["seed"])
         self.interval = config["train"]["evaluate_every"] or self.batches.epoch_steps
         self.total_steps = self.schedule.total_steps(self.interval)
-        self.lost_frames = model.core.lost_frames
+        self.lost_frames = build.lost_frames(model.core, config["inputs"])
         if data["window_frames"] <= self.lost_frames:
             raise UserError(
                 f"found data.window_frames {data['window_frames']}, expected more than the "
@@ -208,10 +215,13 @@ class Experiment:
 
         Improved weights are kept, and when a phase ends the best ones come back.
         """
-        score = self.validator.run(self.state.weights, step=self.step, seeds=self.seeds)
-        notes.evaluation(self.step, score.summary())
+        weights = step.scored_weights(self.state)
+        score = self.validator.run(weights, step=self.step, seeds=self.seeds)
+        used = {"peak_memory_bytes": provenance.peak_memory_bytes()}
+        notes.evaluation(self.step, score.summary() | used)
         rate = self.schedule.rate_at(self.step)
-        decision = self.schedule.evaluated(score.correlation)
+        worth = score.worth(self.config["evaluation"]["criterion"])
+        decision = self.schedule.evaluated(worth)
         if decision.improved:
             self.state = step.keep_best(self.state)
         if decision.reload_best:
@@ -247,11 +257,24 @@ class Experiment:
         fields = self.fields()
         if writes:
             lines = journal.read(Path(workdir) / journal.NAME)
-            report.write(workdir, self.about["config"], scores, lines, traces, fields)
+            config, used = self.about["config"], self.used(lines)
+            report.write(workdir, config, scores, lines, traces, fields, used)
         return scores
+
+    def used(self, lines: Sequence[Mapping]) -> dict[str, float]:
+        """What the run cost: parameters, seconds at work, and the most memory; lines: the journal.
+
+        Parameters include the running statistics of batch norm, as Keras counts them.
+        """
+        arrays = jax.tree.leaves((self.state.weights.params, self.state.weights.statistics))
+        return dict(
+            parameters=sum(array.size for array in arrays),
+            seconds=journal.seconds(lines),
+            peak_memory_bytes=max((line.get("peak_memory_bytes", 0) for line in lines), default=0),
+        )
 
     def fields(self) -> list[Fields]:
         """Where every mouse's neurons lie in cortex and where their readouts look."""
         model = assemble(self.graph, step.best_weights(self.state))
-        pool = self.config["inputs"]["pool"]
-        return [build.fields(mouse, model, each, pool) for mouse, each in self.stores.items()]
+        inputs = self.config["inputs"]
+        return [build.fields(mouse, model, each, inputs) for mouse, each in self.stores.items()]

@@ -1,11 +1,12 @@
 """Predicting single trials with a trained model: a run folder in, responses of every trial out.
 
-What `submit` and `save_responses` share: the model of a run or ensemble with the recordings of its
-mice (`Predictor`), asked mouse by mouse for the trials of some tiers, in the units that are wanted.
-Responses need not be known. One trial at a time is on the host, in the order of the files.
+What `submit`, `predict` and `save_responses` share: the model of a run or ensemble with the
+recordings of its mice (`Predictor`), asked mouse by mouse for the trials of some tiers, or for new
+clips, in the units that are wanted. Responses need not be known. One trial at a time is on the
+host, in the order of the files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -18,8 +19,9 @@ from sensojax.models.encoder import assemble
 from sensojax.pipeline import transforms
 from sensojax.pipeline.windows import NORMALIZATIONS, SCORED_FRAMES, ScoredFrames
 from sensojax.training import checkpoints
+from sensojax.types import Batch
 
-AS_RECORDED = "as recorded"  # beside the names of the two normalizations
+AS_RECORDED = "as recorded"  # beside the names of the normalizations
 OF_THE_RUN = "run"  # beside the names of the scored frames: what the run's config says
 
 
@@ -51,7 +53,8 @@ class Predictor:
         self.units = units
         several = len(members) > 1
         arrays = [arrays for _, arrays, _ in members]
-        predict = build.predictor(graph, self.config["inputs"])
+        inputs = self.config["inputs"]
+        predict = build.predictor(graph, inputs, self.config["evaluation"])
         self._weights = self.placement.everywhere(
             ensembles.stacked(arrays) if several else arrays[0]
         )
@@ -59,7 +62,7 @@ class Predictor:
             ensembles.mean_prediction(predict) if several else predict, self.placement.copied
         )
         self._unscale = jax.jit(transforms.unscale_responses, out_shardings=self.placement.copied)
-        self._lost_frames = assemble(graph, first).core.lost_frames
+        self._lost_frames = build.lost_frames(assemble(graph, first).core, inputs)
         steps = [each["best_step" if weights == "best" else "step"] for _, _, each in members]
         self.about = dict(
             weights=checkpoints.digest(checkpoints.flatten(arrays)),
@@ -108,6 +111,34 @@ class Predictor:
         rows = rows[np.argsort(store.trials.index[rows])]
         lengths = {int(row): made.num_scored(mouse, row) for row in rows}
         return lengths, self._each(made, mouse, rows, trained[mouse])
+
+    def together(self, clips: int) -> int:
+        """How many of so many clips to show at once: as many as are scored at once, or fewer."""
+        devices = self.placement.mesh.size
+        return min(self._batch_size, -(-clips // devices) * devices)
+
+    def clips(self, mouse: str, batches: Iterable[Batch]) -> Iterator[np.ndarray]:
+        """Responses to new clips, [batch time neuron] as recorded; NaN where there is none.
+
+        batches: raw; their responses are not looked at.
+        """
+        normalization = self.config["data"]["normalization"]
+        trained = self._statistics({mouse: self.stores[mouse]}, normalization)
+        trained = self.placement.everywhere(trained)
+        for batch in batches:
+            time = batch.valid.shape[1]
+            if time <= self._lost_frames:
+                raise UserError(
+                    f"found a film of {time} frames, expected more than the {self._lost_frames} "
+                    "that the model needs before the first it can predict; give a longer one."
+                )
+            shown = self.placement.batch({mouse: batch})
+            counted = {mouse: shown[mouse].valid}
+            predicted, _ = self._program(self._weights, shown, counted, trained, None)
+            lost = time - predicted[mouse].shape[1]
+            start = shown[mouse].start + lost
+            found = np.asarray(self._unscale(predicted[mouse], start, trained[mouse]))
+            yield np.pad(found, ((0, 0), (lost, 0), (0, 0)), constant_values=np.nan)
 
     def shown_frames(self, store) -> np.ndarray:
         """Frames of each trial that the model sees, [trial]."""

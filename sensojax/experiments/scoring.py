@@ -11,13 +11,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from sensojax import build
 from sensojax.errors import UserError, check_name
 from sensojax.evaluation import ensembles, evaluators, predictions
 from sensojax.evaluation.evaluators import Evaluator
+from sensojax.evaluation.measures import AS_RECORDED
 from sensojax.evaluation.results import Score
 from sensojax.models.encoder import assemble
+from sensojax.pipeline import folds
+from sensojax.pipeline.folds import HELD_OUT
 from sensojax.pipeline.windows import NORMALIZATIONS, SCORED_FRAMES
 from sensojax.store import TrialStore
 from sensojax.training import checkpoints, mesh
@@ -28,6 +32,8 @@ EVERY_TIER = "all"
 # Which tiers show movies that nobody trained on, the best choice first, and which the other kinds.
 IN_DOMAIN = ("live_test_main+final_test_main", "oracle")
 OUT_OF_DOMAIN = "live_test_bonus+final_test_bonus"
+# The settings of the section `evaluation` that a program of predictions depends on.
+OF_WINDOWS = ("window_frames", "window_step", "blending", "windows_at_once")
 
 
 class Scorer:
@@ -36,7 +42,7 @@ class Scorer:
     def __init__(self):
         self.placement = mesh.Placement()
         self._stores, self._statistics, self._programs, self._evaluators = {}, {}, {}, {}
-        self._sums, self._loaded = {}, (None, [])
+        self._sums, self._held, self._loaded = {}, {}, (None, [])
 
     def score(
         self,
@@ -63,6 +69,7 @@ class Scorer:
             graph, _, about = members[0]
             config = counted_as(about["config"], frames)
             opened = self.opened(about, stores)
+            folded = HELD_OUT in tiers and "of_fold" in about
             arrays = [arrays for _, arrays, _ in members]
             of_all = ensembles.stacked(arrays) if len(members) > 1 else arrays[0]
             of_all = self.placement.everywhere(of_all)
@@ -70,19 +77,28 @@ class Scorer:
             whose = dict(
                 step=steps[-1],
                 seeds=tuple(each["config"]["seed"] for _, _, each in members),
-                ensemble=len(members) > 1,
             )
             scored_as = normalization or config["data"]["normalization"]
             check_name(scored_as, NORMALIZATIONS, "normalization")
             tiers = every_tier(opened) if EVERY_TIER in tiers else tiers
-            shown = {tier: with_responses(opened, tier) for tier in tiers}
+            shown = {
+                tier: with_responses(
+                    self._held_out(about, opened) if folded and tier == HELD_OUT else opened, tier
+                )
+                for tier in tiers
+            }
             length = max(_longest(shown[tier], tier, config, scored_as) for tier in tiers)
             scores = {}
             for tier, present in shown.items():
+                alone = folded and tier == HELD_OUT
+                together = len(members) > 1 and not alone
                 evaluator = self._evaluator(
-                    tier, config, present, graph, arrays[0], whose["ensemble"], scored_as, length
+                    tier, config, present, graph, arrays[0], together, scored_as, length
                 )
-                scores[tier] = evaluator.run(of_all, names=measures, **whose)
+                own = self._of_folds(members, evaluator.predictions.rows) if alone else ()
+                scores[tier] = evaluator.run(
+                    of_all, names=measures, of_rows=own, ensemble=together, **whose
+                )
             return scores
 
     def members(self, workdir: str | Path, weights: str = "best") -> list[tuple]:
@@ -106,11 +122,46 @@ class Scorer:
         checkpoints.check_mice(about["mice"], build.described(self._stores[key]))
         return self._stores[key]
 
+    def _held_out(self, about: Mapping, opened: Mapping) -> dict[str, TrialStore]:
+        """The stores with every trial held out that some member was trained without."""
+        data = about["of_fold"]
+        key = _key(data), tuple(id(store) for store in opened.values())
+        if key not in self._held:
+            self._held[key] = folds.hold_out_all(
+                opened,
+                data["tiers"],
+                folds=data["folds"],
+                rule=data["fold_rule"],
+                seed=data["subset_seed"],
+            )
+        self._folds = self._held[key][1]
+        return self._held[key][0]
+
+    def _of_folds(self, members: Sequence[tuple], rows: Mapping[str, np.ndarray]) -> list[tuple]:
+        """Each member's weights with the rows of its own fold, of those held out in any.
+
+        Raises UserError when a fold has no member or several.
+        """
+        own = sorted(about["of_fold"]["fold"] for _, _, about in members)
+        count = members[0][2]["of_fold"]["folds"]
+        if own != list(range(count)):
+            raise UserError(
+                f"found members without folds {', '.join(map(str, own))}, expected one for each of "
+                f"{count}, so that every trial is predicted once; score another tier."
+            )
+        return [
+            (
+                self.placement.everywhere(arrays),
+                {m: of[self._folds[m][of] == about["of_fold"]["fold"]] for m, of in rows.items()},
+            )
+            for _, arrays, about in members
+        ]
+
     def _evaluator(
         self, tier, config, opened, graph, arrays, ensemble: bool, normalization, length
     ) -> Evaluator:
         """One that was made before, when it asks the same of the same trials and architecture."""
-        program, lost_frames = self._program(graph, arrays, config["inputs"], ensemble)
+        program, lost_frames = self._program(graph, arrays, config, ensemble)
         # The stores themselves, since those of one path may show different neurons.
         whose = tuple(id(store) for store in opened.values())
         counted = _key(config["data"], config["evaluation"], normalization, length)
@@ -125,25 +176,28 @@ class Scorer:
                 lost_frames,
                 self.placement,
                 program=program,
-                sums=self._summing(config["evaluation"]["nan_rule"]),
+                sums=self._summing(config["evaluation"]["nan_rule"], normalization),
                 normalization=normalization,
                 length=length,
             )
         return self._evaluators[key]
 
-    def _program(self, graph, arrays, inputs, ensemble: bool) -> tuple[Callable, int]:
-        key = (graph, _key(inputs), ensemble)
+    def _program(self, graph, arrays, config, ensemble: bool) -> tuple[Callable, int]:
+        inputs, evaluation = config["inputs"], config["evaluation"]
+        key = (graph, _key(inputs, {name: evaluation[name] for name in OF_WINDOWS}), ensemble)
         if key not in self._programs:
-            predict = build.predictor(graph, inputs)
+            predict = build.predictor(graph, inputs, evaluation)
             predict = ensembles.mean_prediction(predict) if ensemble else predict
             program = predictions.compiled(predict, self.placement.copied)
-            self._programs[key] = program, assemble(graph, arrays).core.lost_frames
+            lost_frames = build.lost_frames(assemble(graph, arrays).core, inputs)
+            self._programs[key] = program, lost_frames
         return self._programs[key]
 
-    def _summing(self, nan_rule: str) -> Callable:
-        if nan_rule not in self._sums:
-            self._sums[nan_rule] = evaluators.summing(nan_rule, self.placement.copied)
-        return self._sums[nan_rule]
+    def _summing(self, nan_rule: str, normalization: str) -> Callable:
+        key = nan_rule, normalization in AS_RECORDED
+        if key not in self._sums:
+            self._sums[key] = evaluators.summing(nan_rule, self.placement.copied, spikes=key[1])
+        return self._sums[key]
 
     def _of_mice(self, data, opened, whose):
         key = (data["normalization"], whose)

@@ -68,6 +68,12 @@ def gives_features(config: Mapping) -> bool:
             f"found transfer.features {transfer['features']!r} without a frozen core, expected "
             'transfer.run and transfer.core "frozen"; set these, or transfer.features to "".'
         )
+    if transfer["features"] and config["inputs"]["frame_step"] > 1:
+        raise UserError(
+            f"found transfer.features {transfer['features']!r} for a core that sees every "
+            f"{config['inputs']['frame_step']} frames, expected one that sees all of a trial; set "
+            'transfer.features to "".'
+        )
     return bool(transfer["features"])
 
 

@@ -111,7 +111,7 @@ def _check(variant: Variant) -> None:
         build.optimizer(config)
         few = {"mouse": Neurons(np.arange(3), np.eye(3))}
         screen = simulated.Settings(**config["simulation"])  # the published one, if not simulated
-        size = build.frame_size(screen, config["inputs"]["pool"])
+        size = build.frame_size(screen, config["inputs"])
         jax.eval_shape(lambda: build.new_encoder(config, few, 2, frame_size=size))
     except UserError as error:
         raise UserError(f"{variant.name}: {error}") from error

@@ -24,12 +24,20 @@ class Entry:
     axes: tuple[int, ...]
     shape: tuple[int, ...]
 
-    def ours(self, theirs: np.ndarray) -> np.ndarray:
+    def check(self, theirs) -> None:
+        """UserError for an array that has another shape than ours turned into theirs.
+
+        theirs: anything with a shape and a dtype.
+        """
         if theirs.shape != self.shape:
             raise UserError(
                 f"{self.name} has shape {theirs.shape} in the file and {self.shape} in the model; "
                 "build the model with the settings that the file was trained with."
             )
+        if np.issubdtype(theirs.dtype, np.complexfloating):
+            raise UserError(f"{self.name} holds complex numbers in the file, expected real ones.")
+
+    def ours(self, theirs: np.ndarray) -> np.ndarray:
         transposed = tuple(self.variable.shape[axis] for axis in self.axes)
         return theirs.reshape(transposed).transpose(np.argsort(self.axes))
 
@@ -38,14 +46,21 @@ class Entry:
 
 
 def load(entries: Iterator[Entry], weights: Mapping[str, np.ndarray]) -> list[str]:
-    """Puts `weights` into the model the entries belong to; returns the names nobody asked for."""
-    used = set()
-    for entry in entries:
-        if entry.name not in weights:
-            raise UserError(f"the file has no {entry.name}, which the model needs.")
-        entry.variable[...] = jnp.asarray(entry.ours(np.asarray(weights[entry.name])))
-        used.add(entry.name)
-    return sorted(set(weights) - used)
+    """Puts `weights` into the model the entries belong to; returns the names nobody asked for.
+
+    Raises UserError, before anything is put, for names that are missing or of another shape.
+    """
+    listed = list(entries)
+    missing = [entry.name for entry in listed if entry.name not in weights]
+    if missing:
+        few = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
+        raise UserError(f"the file has no {few}, which the model needs.")
+    for entry in listed:
+        entry.check(weights[entry.name])
+    for entry in listed:
+        ours = entry.ours(np.asarray(weights[entry.name]))
+        entry.variable[...] = jnp.asarray(ours, entry.variable.dtype)
+    return sorted(set(weights) - {entry.name for entry in listed})
 
 
 def export(entries: Iterator[Entry]) -> dict[str, np.ndarray]:

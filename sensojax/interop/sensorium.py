@@ -6,8 +6,9 @@ width; linear maps out, in), turned into ours here and nowhere else. Because gra
 optimiser moments have the shape of parameters, they travel the same way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 from flax import nnx
 
 from sensojax.errors import UserError
@@ -17,6 +18,11 @@ from sensojax.models.composed import Core as ComposedCore
 from sensojax.models.encoder import Encoder
 
 __all__ = ["Entry", "encoder", "export", "factorized3d", "gaussian2d", "load", "shifter"]
+
+# Arrays of the published modules that are no weights: counters, and filters that never change.
+COUNTER, FILTERS = "num_batches_tracked", "laplace.filter"
+LAPLACE = np.float32([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])[None, None]
+LAPLACE_1D = np.float32([-1, 4, -1])[None, None]
 
 
 def encoder(model: Encoder) -> Iterator[Entry]:
@@ -31,6 +37,29 @@ def encoder(model: Encoder) -> Iterator[Entry]:
         yield from _listed(model.readouts[mouse], f"readout.{mouse}.")
         if mouse in model.shifters:
             yield from shifter(model.shifters[mouse], f"shifter.{mouse}.")
+
+
+def without_counters(names: Iterable[str]) -> list[str]:
+    """The names without those of arrays that decide nothing about a model."""
+    return [name for name in names if not name.endswith((COUNTER, FILTERS))]
+
+
+def counters(model: Encoder, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Those arrays, which PyTorch asks for when it loads weights strictly.
+
+    names: of the model's weights, which tell where batch norm is.
+    """
+    statistics = "running_mean"
+    found = {
+        name.removesuffix(statistics) + COUNTER: np.int64(0)
+        for name in names
+        if name.endswith(statistics)
+    }
+    core = model.core.core if isinstance(model.core, ComposedCore) else model.core
+    if type(core).__module__.endswith("2d"):
+        return found | {f"core._input_weights_regularizer.{FILTERS}": LAPLACE}
+    of_video = {"_input_weight_regularizer": LAPLACE, "temporal_regularizer": LAPLACE_1D}
+    return found | {f"core.{name}.{FILTERS}": array for name, array in of_video.items()}
 
 
 def _listed(module: nnx.Module, prefix: str) -> Iterator[Entry]:

@@ -6,6 +6,7 @@ that there are two parts.
 """
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 
@@ -16,8 +17,21 @@ class Core(nnx.Module):
         self.core = core
         self.recurrence = recurrence
 
-    def __call__(self, video: jax.Array, *, train: bool) -> jax.Array:
-        return self.recurrence(self.core(video, train=train), train=train)
+    def __call__(
+        self, video: jax.Array, *, train: bool, noise: jax.Array | None = None
+    ) -> jax.Array:
+        """noise: from `draw_noise` in training."""
+        more = {} if noise is None else {"noise": noise}
+        features = self.core(video, train=train, **more)
+        # States carry rounding errors from frame to frame: never in fewer bits (`narrowing`).
+        wide = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+        return self.recurrence(wide, train=train)
+
+    def draw_noise(self, key: jax.Array, batch: int, time: int) -> jax.Array | None:
+        """What the core drops in one training step; None for nothing."""
+        if not hasattr(self.core, "draw_noise"):
+            return None
+        return self.core.draw_noise(key, batch, time)
 
     @property
     def causal(self) -> bool:

@@ -83,8 +83,20 @@ def output_size(
 
 def _lowered(x, kernel, *, cpu, default):
     """Picks the formulation for the platform; loops over frames stay within each device."""
+    kernel = kernel.astype(x.dtype)
+    cpu = in_float32(cpu) if x.dtype == jnp.bfloat16 else cpu
     cpu = layers.on_each_device(cpu, (PartitionSpec("data"), PartitionSpec()))
     return lax.platform_dependent(x, kernel, cpu=cpu, default=default)
+
+
+def in_float32(function):
+    """A formulation for CPUs given bfloat16: their products and sums are of float32."""
+
+    def run(x, kernel):
+        wide = (each.astype(jnp.float32) for each in (x, kernel))
+        return function(*wide).astype(x.dtype)
+
+    return run
 
 
 def _spatial_direct(stride, padding, dilation, x, kernel):

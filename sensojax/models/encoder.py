@@ -17,15 +17,19 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from sensojax.errors import check_name
-from sensojax.models import freezing, layers
+from sensojax.models import behavior, freezing, outputs
 from sensojax.types import Batch
 
 BATCH_NORMS = ("joint", "per_mouse")
+OF_THE_CORE = 0x636F7265  # beside the mice, whose keys are 0, 1, ...
 
 
 class Encoder(nnx.Module):
     """core, {mouse: readout} and {mouse: shifter} (or none) as one model of several mice.
 
+    output: {mouse: last nonlinearity} of `models.outputs`, ELU + 1 unless told otherwise.
+    shared: what all readouts share, between the core and them; most share nothing. What
+    `reads_state` is told what the animal does (`models.behavior`).
     frozen_core: the core is not trained, its batch norm keeps its statistics, and its penalties
     do not count; its arrays are `freezing.freeze`d, so no backward pass goes through it.
     """
@@ -37,6 +41,8 @@ class Encoder(nnx.Module):
         shifters: Mapping[str, nnx.Module] | None = None,
         *,
         batch_norm: str = "joint",
+        output: Mapping[str, nnx.Module] | None = None,
+        shared: nnx.Module | None = None,
         frozen_core: bool = False,
     ):
         check_name(batch_norm, BATCH_NORMS, "encoder.batch_norm")
@@ -44,6 +50,8 @@ class Encoder(nnx.Module):
         self.readouts = nnx.Dict(readouts)
         self.shifters = nnx.Dict(shifters or {})
         self.batch_norm = batch_norm
+        self.shared = shared
+        self.output = nnx.Dict(output or {mouse: outputs.Elu() for mouse in readouts})
         self.frozen_core = frozen_core
         if frozen_core:
             freezing.freeze(core)
@@ -58,57 +66,117 @@ class Encoder(nnx.Module):
         *,
         train: bool = False,
         noise: Mapping[str, jax.Array] | None = None,
+        core_noise: Mapping[str, jax.Array] | None = None,
         given_features: bool = False,
+        everyone: bool = False,
     ) -> dict[str, jax.Array]:
-        """Predicted responses of the mice in `batches`; noise (`draw_noise`) samples positions.
+        """Predicted responses of the mice in `batches`.
 
+        noise, core_noise: from `draw_noise` and `draw_core_noise` in training, None otherwise.
         given_features: the batches hold the core's features in place of videos, frame by frame,
-        the core's lost frames included.
+        the core's lost frames included. everyone: every mouse answers to the clips of all mice,
+        [mouse*batch time' neuron], those of one mouse after those of another.
         """
         videos = {mouse: batch.video for mouse, batch in batches.items()}
         if given_features:
             lost = self.core.lost_frames
             features = {mouse: known[:, lost:] for mouse, known in videos.items()}
         else:
-            features = self.features(videos, train=train and not self.frozen_core)
+            features = self.features(videos, train=train and not self.frozen_core, noise=core_noise)
+        if everyone:
+            features = dict.fromkeys(features, jnp.concatenate(list(features.values())))
+            batches = dict.fromkeys(batches, _joined(list(batches.values())))
         predicted = {}
         for mouse, batch in batches.items():
-            shift = self.shift(mouse, batch.pupil_center, features[mouse].shape[1])
+            seen, readout = features[mouse], self.readouts[mouse]
+            seen = seen if self.shared is None else self.shared(seen)
+            frames = seen.shape[1]
+            shift = self.shift(mouse, batch.pupil_center, frames, batch.behavior)
             sampled = None if noise is None else noise[mouse]
-            out = self.readouts[mouse](features[mouse], shift, sampled)
-            predicted[mouse] = layers.elu_plus_one(out)
+            more = {}
+            if getattr(readout, "reads_state", False):
+                more["state"] = behavior.state(batch.behavior, batch.pupil_center, frames)
+            out = readout(seen, shift, sampled, **more)
+            predicted[mouse] = self.output[mouse](out)
         return predicted
 
-    def features(self, videos: Mapping[str, jax.Array], *, train: bool) -> dict[str, jax.Array]:
+    def features(
+        self,
+        videos: Mapping[str, jax.Array],
+        *,
+        train: bool,
+        noise: Mapping[str, jax.Array] | None = None,
+    ) -> dict[str, jax.Array]:
         """Core features of each mouse's video [batch time height width channel]."""
+        drawn = [None if noise is None else noise[mouse] for mouse in videos]
         if train and self.batch_norm == "per_mouse":
-            return {mouse: self.core(video, train=True) for mouse, video in videos.items()}
+            seen = zip(videos, videos.values(), drawn, strict=True)
+            return {mouse: self._through_core(video, train, each) for mouse, video, each in seen}
         if len({video.shape for video in videos.values()}) == 1:
             # Interleaved, so that a batch split over devices stays where it is.
             batch = next(iter(videos.values())).shape[0]
-            stacked = jnp.stack(list(videos.values()), axis=1)
-            joined = self.core(stacked.reshape(-1, *stacked.shape[2:]), train=train)
+            joined = self._through_core(
+                _interleaved(list(videos.values())), train, _interleaved(drawn)
+            )
             parted = joined.reshape(batch, len(videos), *joined.shape[1:])
             return {mouse: parted[:, i] for i, mouse in enumerate(videos)}
         ends = _running_sum(video.shape[0] for video in videos.values())
-        joined = self.core(jnp.concatenate(list(videos.values())), train=train)
+        drawn = None if noise is None else jnp.concatenate(drawn)
+        joined = self._through_core(jnp.concatenate(list(videos.values())), train, drawn)
         return dict(zip(videos, jnp.split(joined, ends[:-1]), strict=True))
 
-    def shift(self, mouse: str, pupil_center: jax.Array, frames: int) -> jax.Array | None:
-        """How far the pupil moves the readout in the last `frames` frames: [batch time' 2]."""
+    def _through_core(self, video, train, noise):
+        more = {} if noise is None else {"noise": noise}  # most cores draw none
+        return self.core(video, train=train, **more)
+
+    def shift(
+        self,
+        mouse: str,
+        pupil_center: jax.Array,
+        frames: int,
+        behavior_columns: jax.Array | None = None,
+    ) -> jax.Array | None:
+        """How far the pupil moves the readout in the last `frames` frames: [batch time' 2].
+
+        behavior_columns: [batch time column], for a shifter that reads the animal's whole state.
+        """
         if mouse not in self.shifters:
             return None
-        return self.shifters[mouse](pupil_center[:, -frames:])
+        shifter = self.shifters[mouse]
+        if shifter.reads_state:
+            return shifter(behavior.state(behavior_columns, pupil_center, frames))
+        return shifter(pupil_center[:, -frames:])
 
-    def draw_noise(self, key: jax.Array, batches: Mapping[str, Batch]) -> dict[str, jax.Array]:
-        """Standard normal displacements of every mouse's readout for one training step."""
-        noise = {}
+    def draw_noise(
+        self, key: jax.Array, batches: Mapping[str, Batch], *, everyone: bool = False
+    ) -> dict[str, jax.Array]:
+        """Standard normal displacements of every mouse's readout for one training step.
+
+        everyone: for the clips of all mice, see `__call__`.
+        """
+        noise, clips = {}, sum(len(batch.valid) for batch in batches.values())
         for index, (mouse, batch) in enumerate(batches.items()):
             size, time = batch.valid.shape
+            size = clips if everyone else size
             of_mouse = jax.random.fold_in(key, index)
             frames = time - self.core.lost_frames
             noise[mouse] = self.readouts[mouse].draw_noise(of_mouse, size, frames)
         return noise
+
+    def draw_core_noise(
+        self, key: jax.Array, batches: Mapping[str, Batch]
+    ) -> dict[str, jax.Array] | None:
+        """What the core drops in one training step, [batch ...] of every mouse; None for nothing.
+
+        A core that drops something has `draw_noise(key, batch, time)`, and takes it as `noise`.
+        """
+        if self.frozen_core or not hasattr(self.core, "draw_noise"):
+            return None
+        of_core, noise = jax.random.fold_in(key, OF_THE_CORE), {}
+        for index, (mouse, batch) in enumerate(batches.items()):
+            of_mouse = jax.random.fold_in(of_core, index)
+            noise[mouse] = self.core.draw_noise(of_mouse, *batch.valid.shape)
+        return None if None in noise.values() else noise
 
     def regularizers(self, mice: tuple[str, ...]) -> dict[str, jax.Array]:
         """Penalties of one step; the core's count once per mouse, as published (baselines 7)."""
@@ -142,6 +210,21 @@ def separate(model: nnx.Module) -> tuple[nnx.GraphDef, Weights]:
 def assemble(graph: nnx.GraphDef, weights: Weights) -> nnx.Module:
     """The inverse of `separate`; the model is new, so changing it changes nothing else."""
     return nnx.merge(graph, weights.params, weights.statistics, weights.fixed, copy=True)
+
+
+def _interleaved(arrays):
+    """Arrays [batch ...] of every mouse as one, [batch*mouse ...]; None if there are none."""
+    if arrays[0] is None:
+        return None
+    stacked = jnp.stack(arrays, axis=1)
+    return stacked.reshape(-1, *stacked.shape[2:])
+
+
+def _joined(batches):
+    """All that readouts ask of batches, as one: the clips of one mouse after those of another."""
+    names = ("behavior", "pupil_center", "valid", "start")
+    joined = {n: jnp.concatenate([getattr(batch, n) for batch in batches]) for n in names}
+    return Batch(video=None, responses=None, **joined)
 
 
 def _running_sum(sizes):

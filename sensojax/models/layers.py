@@ -35,20 +35,38 @@ def _elu_derivative(at, tangent):
     return elu(x), tangent[0] * jnp.exp(jnp.minimum(x, 0.0))
 
 
+@jax.custom_jvp
+def silu(x: jax.Array) -> jax.Array:
+    """x / (1 + e^-x), also called swish; its derivative is computed anew from x, like `elu`'s."""
+    return x * jax.nn.sigmoid(x)
+
+
+@silu.defjvp
+def _silu_derivative(at, tangent):
+    (x,) = at
+    gate = jax.nn.sigmoid(x)
+    return x * gate, tangent[0] * gate * (1.0 + x * (1.0 - gate))
+
+
 NONLINEARITIES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "elu": elu,
     "relu": jax.nn.relu,
     "softplus": jax.nn.softplus,
+    "silu": silu,
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
     "none": lambda x: x,
 }
 
 
 # Where a neuron's bias starts, given its mean response. The source takes the mean itself, so the
 # first predictions, ELU(bias) + 1, are too high by one (baselines 4.1), and a hundred steps of Adam
-# go into nothing else; "matched" starts with the mean as prediction.
+# go into nothing else; "matched" starts with the mean as prediction: readouts are then given, in
+# place of the means, what the last nonlinearity turns into them (`outputs`), and take it as it is.
 BIAS_STARTS = {
+    "zero": np.zeros_like,
     "mean": lambda mean: mean,
-    "matched": lambda mean: np.where(mean < 1, np.log(np.clip(mean, 0.01, None)), mean - 1),
+    "matched": lambda matching: matching,
 }
 
 
@@ -77,6 +95,28 @@ def clip_to_unit(x: jax.Array) -> jax.Array:
     """
     inside = (x >= -1.0) & (x <= 1.0)
     return jnp.where(inside, x, jax.lax.stop_gradient(jnp.clip(x, -1.0, 1.0)))
+
+
+def per_example(values: jax.Array, x: jax.Array) -> jax.Array:
+    """Values [batch] in the shape of x [batch ...]."""
+    values = values.reshape(-1, *(1,) * (x.ndim - 1)).astype(x.dtype)
+    return jnp.broadcast_to(values, x.shape)
+
+
+def repeat_channels(x: jax.Array, channels: int) -> jax.Array:
+    """x [... channel] with its channels over and over again, as many as wanted, or cut to these."""
+    times = -(-channels // x.shape[-1])
+    return (jnp.concatenate([x] * times, axis=-1) if times > 1 else x)[..., :channels]
+
+
+def add(x: jax.Array, values: jax.Array) -> jax.Array:
+    """x plus values [... channel] of its last axes, in the precision of x."""
+    return x + jnp.broadcast_to(values, x.shape).astype(x.dtype)
+
+
+def times(x: jax.Array, values: jax.Array) -> jax.Array:
+    """x times values [... channel] of its last axes, in the precision of x."""
+    return x * jnp.broadcast_to(values, x.shape).astype(x.dtype)
 
 
 def pair(size: int | Sequence[int]) -> tuple[int, int]:
@@ -190,14 +230,15 @@ class BatchNorm(nnx.Module):
         offset = -self.mean[...] * gain
         if self.bias is not None:
             offset = offset + self.bias[...]
-        return x * _spread(gain, x) + _spread(offset, x)
+        return (_wide(x) * _spread(gain, x) + _spread(offset, x)).astype(x.dtype)
 
     def _remember(self, statistics, count):
         mean, variance = statistics
         unbiased = variance * (count / max(count - 1, 1))
         keep, take = 1.0 - self.weight_of_new, self.weight_of_new
-        self.mean[...] = keep * self.mean[...] + take * mean
-        self.variance[...] = keep * self.variance[...] + take * unbiased
+        # Not `self.mean[...] =`, which asks for shardings: a quarter of the time to trace a model.
+        self.mean.set_value(keep * self.mean[...] + take * mean)
+        self.variance.set_value(keep * self.variance[...] + take * unbiased)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -210,27 +251,34 @@ def _normalized(x, scale, bias, repeats, epsilon):
 
 
 def _normalized_forward(x, scale, bias, repeats, epsilon):
-    mean = _channel_mean(x, repeats)
+    wide = _wide(x)
+    mean = _channel_mean(wide, repeats)
     # Two passes: a running sum of squares loses digits when the mean is large (float32).
-    variance = _channel_mean(jnp.square(x - _spread(mean, x)), repeats)
+    variance = _channel_mean(jnp.square(wide - _spread(mean, wide)), repeats)
     rate = jax.lax.rsqrt(variance + epsilon)
     gain = rate * scale
-    out = x * _spread(gain, x) + _spread(bias - mean * gain, x)
-    return (out, mean, variance), (x, mean, rate, scale)
+    out = wide * _spread(gain, wide) + _spread(bias - mean * gain, wide)
+    return (out.astype(x.dtype), mean, variance), (x, mean, rate, scale)
 
 
 def _normalized_backward(repeats, epsilon, saved, gradients):
     x, mean, rate, scale = jax.lax.optimization_barrier(saved)  # or XLA keeps x - mean
     gradient, _, _ = gradients  # the statistics are only remembered
+    dtype, x, gradient = x.dtype, _wide(x), _wide(gradient)
     standard = (x - _spread(mean, x)) * _spread(rate, x)
     level = _channel_mean(gradient, repeats)
     slope = _channel_mean(gradient * standard, repeats)
     rest = gradient - _spread(level, x) - standard * _spread(slope, x)
     count = x.size // mean.size
-    return _spread(rate * scale, x) * rest, count * slope, count * level
+    return (_spread(rate * scale, x) * rest).astype(dtype), count * slope, count * level
 
 
 _normalized.defvjp(_normalized_forward, _normalized_backward)
+
+
+def _wide(x):
+    """x in float32 at least, for sums."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _channel_mean(x, repeats):
@@ -244,6 +292,11 @@ def _spread(values, x):
         # Not `jnp.tile`, which XLA would do again for every number, one by one: 3 times slower.
         values = values[np.arange(x.shape[-1]) % values.size]
     return jnp.broadcast_to(values, x.shape)
+
+
+def fan_out_normal(key: jax.Array, shape: tuple[int, ...], fan_out: int) -> jax.Array:
+    """A plain normal with std sqrt(2 / fan_out): a layer followed by batch norm and SiLU."""
+    return jax.random.normal(key, shape) * math.sqrt(2.0 / fan_out)
 
 
 def xavier_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

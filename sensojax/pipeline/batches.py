@@ -40,20 +40,24 @@ def read_batch(
     arrays = store.empty(shape)
     valid = np.zeros(shape, dtype=bool)
     start = np.zeros(shape[0], dtype=np.int32)
-    under_way = []
+    under_way, images = [], []
     for i, window in enumerate(samples):
         frames = int(num_frames[window.row])
         stop = max(min(window.start + window.length, frames), window.start)
         count = stop - window.start
         for array in arrays.values():
             array[i, count:] = 0
-        if count:
+        if count and store.max_frames == 1:
+            images.append((window.row, i))
+        elif count:
             places = {name: array[i, :count] for name, array in arrays.items()}
             under_way.append(store.read_into(window.row, window.start, stop, places))
         valid[i] = windows.valid_frames(window, frames, skip_frames)
         start[i] = window.start
     for array in arrays.values():
         array[len(samples) :] = 0
+    if images:
+        under_way.append(store.read_images_into(*np.transpose(images), arrays))
     for wait in under_way:
         wait()
     return Batch(**arrays, valid=valid, start=start)

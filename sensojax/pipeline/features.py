@@ -54,6 +54,16 @@ class FeatureStore:
         arrays["video"][lost:] = features[start : stop - lost]
         return wait
 
+    def read_images_into(
+        self, rows: np.ndarray, at: np.ndarray, arrays: Mapping[str, np.ndarray]
+    ) -> Callable[[], None]:
+        """As `TrialStore.read_images_into`."""
+        others = {name: array for name, array in arrays.items() if name != "video"}
+        wait = self.store.read_images_into(rows, at, others)
+        for row, example in zip(rows, at, strict=True):
+            arrays["video"][example] = _load(self.folder / f"{row}.npy")
+        return wait
+
 
 def _load(path: Path) -> np.ndarray:
     """The features of one trial, on disk; UserError when the file was damaged."""

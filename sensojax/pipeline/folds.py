@@ -48,7 +48,7 @@ def hold_out(
             f"found data.folds {folds} and data.fold {fold}, expected two folds or more and one of "
             "them, counted from 0; correct them."
         )
-    of_trials = by_hash(stores, folds) if rule == "hash" else by_identity(stores, folds, seed)
+    of_trials = assigned(stores, folds, rule, seed)
     changed = {}
     for mouse, store in stores.items():
         used = np.isin(store.trials.tier, tiers)
@@ -60,6 +60,33 @@ def hold_out(
             )
         changed[mouse] = store.with_tiers(np.where(held, HELD_OUT, store.trials.tier))
     return changed
+
+
+def hold_out_all(
+    stores: Mapping[str, TrialStore],
+    tiers: Sequence[str],
+    *,
+    folds: int,
+    rule: str,
+    seed: int,
+) -> tuple[dict[str, TrialStore], dict[str, np.ndarray]]:
+    """For models that were trained without a fold each: stores with all these trials held out.
+
+    And the fold of every trial, {mouse: [trial]}, that decides which model may be asked.
+    """
+    of_trials, changed = assigned(stores, folds, rule, seed), {}
+    for mouse, store in stores.items():
+        held = np.isin(store.trials.tier, tiers) & (of_trials[mouse] >= 0)
+        changed[mouse] = store.with_tiers(np.where(held, HELD_OUT, store.trials.tier))
+    return changed, of_trials
+
+
+def assigned(
+    stores: Mapping[str, TrialStore], folds: int, rule: str, seed: int
+) -> dict[str, np.ndarray]:
+    """The fold of every trial by a rule of `RULES`, {mouse: [trial]}, -1 for none."""
+    check_name(rule, RULES, "data.fold_rule")
+    return by_hash(stores, folds) if rule == "hash" else by_identity(stores, folds, seed)
 
 
 def by_hash(stores: Mapping[str, TrialStore], folds: int) -> dict[str, np.ndarray]:
@@ -162,7 +189,10 @@ def _check_numbered_together(stores: Mapping[str, TrialStore]) -> None:
     numberings = set()
     for store in stores.values():
         told = store.annotation(NUMBERING)
-        numberings |= {f"none of {store.mouse}"} if told is None else set(told.tolist())
+        if told is None and "frame_image_id" in store.trials.columns:
+            numberings |= {"as published"}  # images have one number in all mice
+        else:
+            numberings |= {f"none of {store.mouse}"} if told is None else set(told.tolist())
     if len(numberings) > 1:
         folder = next(iter(stores.values())).path.parent
         raise UserError(

@@ -39,7 +39,8 @@ class NeuronSubset(TrialStore):
     @cached_property
     def neurons(self) -> Neurons:
         every = TrialStore.neurons.func(self)
-        return Neurons(every.ids[self.columns], every.position_um[self.columns])
+        columns = {name: values[self.columns] for name, values in every.columns.items()}
+        return Neurons(every.ids[self.columns], every.position_um[self.columns], columns)
 
     @cached_property
     def truth(self) -> dict[str, np.ndarray]:

@@ -2,10 +2,12 @@
 
 `Statistics.of(store, normalization)` puts one mouse's statistics on the device, once; `normalize`
 turns a raw `Batch` (uint8 video, responses as recorded) into what a model sees, and so bytes cross
-to the device once and small. Two rules, by name. `official` is the published one: every frame of a
-trial is scaled by the statistics of that very frame, counted from the trial's start (baselines 1.2
-and 1.3, step 1). `per_neuron` has one number per neuron, behaviour column and pupil coordinate and
-one for the video, from the training tier. Frames that are padding come out as zeros.
+to the device once and small. Four rules, by name. `official` is the published one: every frame of
+a trial is scaled by the statistics of that very frame, counted from the trial's start (baselines
+1.2 and 1.3, step 1). `per_neuron` has one number per neuron, behaviour column and pupil coordinate
+and one for the video, from the training tier. `none` leaves all as recorded, gray levels 0 to 255,
+as DwiseNeuro takes them (sota 1.1). `counts` is `per_neuron` but for the responses, which are spike
+counts and stay as recorded. Frames that are padding come out as zeros.
 """
 
 import dataclasses
@@ -22,6 +24,7 @@ from sensojax.types import MODALITIES, Batch
 
 # A response whose spread is below this fraction of the average spread is divided by that fraction.
 SILENT_FRACTION = 0.01
+POOL_RULES = ("mean", "bilinear")
 
 
 @struct.dataclass
@@ -46,29 +49,31 @@ class Statistics:
     def of(cls, store, normalization: str) -> "Statistics":
         """The named statistics of a TrialStore; UserError when the store does not hold them."""
         check_name(normalization, NORMALIZATIONS, "normalization")
-        found = getattr(store.statistics, normalization)
+        if normalization == "none":
+            nothing, once = jnp.zeros((1, 1)), jnp.ones((1, 1))
+            return cls(nothing[None], once[None], once, once, nothing, once, normalization)
+        published = normalization == "official"
+        found = store.statistics.official if published else store.statistics.per_neuron
         missing = [key for key in MODALITIES if key not in found]
         if missing:
-            needs = {"official": "published statistics", "per_neuron": "trials of tier train"}
-            (other,) = set(NORMALIZATIONS) - {normalization}
+            needs = "published statistics" if published else "trials of tier train"
+            others = " or ".join(repr(each) for each in NORMALIZATIONS if each != normalization)
             raise UserError(
                 f"found no {normalization} statistics of {', '.join(missing)} for mouse "
                 f"{store.mouse}, expected those of all four modalities; use the normalization "
-                f"{other!r} or convert a recording with {needs[normalization]}."
+                f"{others}, or convert a recording with {needs}."
             )
         # Only the official ones have a time axis; giving the others one of length 1 lets one
         # formula serve both.
-        lift = (lambda x: x) if normalization == "official" else (lambda x: x[None])
-        if normalization == "per_neuron":
-            video = {k: np.reshape(v, (1, 1)) for k, v in found["videos"].items()}
-        else:
-            video = found["videos"]
+        lift = (lambda x: x) if published else (lambda x: x[None])
+        video = found["videos"]
+        if not published:
+            video = {k: np.reshape(v, (1, 1)) for k, v in video.items()}
+        spread = np.ones(1) if normalization == "counts" else found["responses"]["std"]
         return cls(
             video_mean=_device(lift(video["mean"])),
             video_std=_device(lift(video["std"])),
-            response_multiplier=_device(
-                response_multiplier(lift(found["responses"]["std"]), store.mouse)
-            ),
+            response_multiplier=_device(response_multiplier(lift(spread), store.mouse)),
             behavior_std=_device(lift(found["behavior"]["std"])),
             pupil_mean=_device(lift(found["pupil_center"]["mean"])),
             pupil_std=_device(lift(found["pupil_center"]["std"])),
@@ -185,11 +190,32 @@ def behavior_as_channels(
     return dataclasses.replace(batch, video=video)
 
 
-def pool(batch: Batch, factor: int) -> Batch:
-    """A normalised batch with a smaller video: mean over squares of factor x factor pixels.
+def crop_rows(batch: Batch, rows: Sequence[int]) -> Batch:
+    """A batch of some rows of its video, from the first to the one before the second; () is all.
 
+    What the picture between the black bars of a film is (`colliculus2017.picture_rows`). Raises
+    UserError for rows that the video does not have.
+    """
+    if not tuple(rows):
+        return batch
+    height = batch.video.shape[2]
+    if len(rows) != 2 or not 0 <= rows[0] < rows[1] <= height:
+        raise UserError(
+            f"found inputs.rows {tuple(rows)} for a video of {height} rows, expected the first row "
+            "and the one after the last, or () for all; correct them."
+        )
+    return dataclasses.replace(batch, video=batch.video[:, :, rows[0] : rows[1]])
+
+
+def pool(batch: Batch, factor: int, rule: str = "mean") -> Batch:
+    """A normalised batch with a smaller video, one pixel for a square of factor x factor.
+
+    rule: `mean` of the square; or `bilinear`, its value in the middle, which is the mean of the
+    central 2 x 2 pixels for an even factor and the central pixel for an odd one: what interpolation
+    between the centres of pixels gives, the published scaling of images (baselines 2.2).
     1 changes nothing. Raises UserError when height or width is not a multiple of the factor.
     """
+    check_name(rule, POOL_RULES, "inputs.pool_rule")
     if factor == 1:
         return batch
     examples, time, height, width, channel = batch.video.shape
@@ -199,7 +225,52 @@ def pool(batch: Batch, factor: int) -> Batch:
             "that divides both; choose another factor, or 1 for none."
         )
     squares = (examples, time, height // factor, factor, width // factor, factor, channel)
-    return dataclasses.replace(batch, video=batch.video.reshape(squares).mean(axis=(3, 5)))
+    video = batch.video.reshape(squares)
+    if rule == "bilinear":
+        middle = slice((factor - 1) // 2, factor // 2 + 1)
+        video = video[:, :, :, middle, :, middle]
+    return dataclasses.replace(batch, video=video.mean(axis=(3, 5)))
+
+
+def center(batch: Batch, canvas: Sequence[int]) -> Batch:
+    """A batch whose video lies in the middle of a larger frame of zeros.
+
+    canvas: (height, width); (0, 0) changes nothing. Published: 36 x 64 pixels in 64 x 64, the first
+    row being row 14 (sota 1.1). Raises UserError for a canvas smaller than the video.
+    """
+    if tuple(canvas) == (0, 0):
+        return batch
+    around = [(0, 0)] * 5
+    for axis, (size, wanted) in enumerate(zip(batch.video.shape[2:4], canvas, strict=True), 2):
+        if wanted < size:
+            raise UserError(
+                f"found inputs.canvas {tuple(canvas)} for a video of {batch.video.shape[2]}x"
+                f"{batch.video.shape[3]} pixels, expected no less; enlarge it, or (0, 0) for none."
+            )
+        before = (wanted - size) // 2
+        around[axis] = (before, wanted - size - before)
+    return dataclasses.replace(batch, video=jnp.pad(batch.video, around))
+
+
+def every(batch: Batch, step: int) -> Batch:
+    """Every so many of a batch's frames, the last one among them; 1 changes nothing.
+
+    `start` stays that of the window: nothing that is normalised needs it any more.
+    """
+    if step == 1:
+        return batch
+    first = (batch.valid.shape[1] - 1) % step
+    frames = {
+        field.name: getattr(batch, field.name)[:, first::step]
+        for field in dataclasses.fields(batch)
+        if field.name != "start"
+    }
+    return dataclasses.replace(batch, **frames)
+
+
+def without_negatives(batch: Batch) -> Batch:
+    """A batch whose negative responses are 0: a Poisson loss has no lower bound for them."""
+    return dataclasses.replace(batch, responses=jnp.maximum(batch.responses, 0.0))
 
 
 def scale_responses(recorded: jax.Array, start: jax.Array, statistics: Statistics) -> jax.Array:

@@ -17,7 +17,7 @@ import numpy as np
 from sensojax.errors import UserError, check_name
 
 RULES = ("published", "uniform")
-NORMALIZATIONS = ("official", "per_neuron")
+NORMALIZATIONS = ("official", "per_neuron", "none", "counts")
 
 
 class ScoredFrames(NamedTuple):
@@ -34,12 +34,14 @@ class ScoredFrames(NamedTuple):
 
 # The conventions of the field (sota 0.4), frames counted from 0, of a trial of 300 frames: the 2023
 # kit and its server score 50 to 299 and whatever a longer trial has; DwiseNeuro scores and submits
-# 50 to 298; ViV1T submits 51 to 299 and scores 50 to 299 itself. The last three never see more.
+# 50 to 298; ViV1T submits 51 to 299 and scores 50 to 299 itself. These last
+# three never see more. "all" is for images, which have one frame.
 SCORED_FRAMES = {
     "kit": ScoredFrames(50, 0, 0),
     "dwiseneuro": ScoredFrames(50, 300, 1),
     "viv1t": ScoredFrames(51, 300, 0),
     "viv1t_local": ScoredFrames(50, 300, 0),
+    "all": ScoredFrames(0, 0, 0),
 }
 
 
@@ -56,7 +58,7 @@ def usable_frames(trials, normalization: str, most_frames: int = 0) -> np.ndarra
     """Frames of each trial that a sample may show, [trial]; at most so many, unless that is 0.
 
     Under `official` these end where the published loader cuts a trial, because its per-frame
-    statistics may not reach to the end; under `per_neuron` all recorded frames are usable.
+    statistics may not reach to the end; under the others all recorded frames are usable.
     Raises UserError for another normalization.
     """
     check_name(normalization, NORMALIZATIONS, "normalization")

@@ -117,19 +117,23 @@ def load(source: Folder | Zip, name: str, observe: Callable[[bytes], None] | Non
     return flat.reshape(found.shape, order="F" if fortran_order else "C")
 
 
-def load_rows(source: Folder, name: str, rows: slice) -> np.ndarray:
-    """Some rows of the first axis of an .npy file in a folder; reads no more than these."""
+def load_rows(source: Folder, name: str, rows: slice, axis: int = 0) -> np.ndarray:
+    """Some rows of an axis of an .npy file in a folder; reads no others.
+
+    The axes before it must have length 1, and are dropped.
+    """
     data = source.read(name, HEADER_BYTES)
     found, fortran_order, first = _header(source, name, data)
+    shape = found.shape[axis:]
     if fortran_order:
-        return load(source, name)[rows]
-    start, stop, _ = rows.indices(found.shape[0])
-    row = math.prod(found.shape[1:])
+        return load(source, name).reshape(shape)[rows]
+    start, stop, _ = rows.indices(shape[0])
+    row = math.prod(shape[1:])
     offset = first + start * row * found.dtype.itemsize
     with open(source.path / name, "rb") as file:
         flat = np.fromfile(file, found.dtype, (stop - start) * row, offset=offset)
     try:
-        return flat.reshape(stop - start, *found.shape[1:])
+        return flat.reshape(stop - start, *shape[1:])
     except ValueError as error:
         raise _unreadable(source, name, flat.nbytes, error) from error
 

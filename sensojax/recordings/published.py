@@ -60,11 +60,6 @@ class Session:
         """Animal, session and scan, such as 29156-11-10."""
         return "-".join(self.name.split("-")[:3]).removeprefix("dynamic").removeprefix("static")
 
-    @property
-    def format(self) -> str:
-        """The module of `recordings` that reads it."""
-        return "sensorium2022" if self.set == "2022" else "sensorium2023"
-
 
 SESSIONS = (
     Session("A", "old", f"dynamic29156-11-10-{OLD}", 7440, 740),

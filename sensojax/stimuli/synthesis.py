@@ -51,6 +51,13 @@ def movie(
     return clip
 
 
+def image(rng: np.random.Generator, height: int, width: int, *, objects: int = 6) -> np.ndarray:
+    """A naturalistic image, [height width]: what `movie` shows in one moment of a scene."""
+    scene = _scene(rng, 1, height, width, 0.0, rng.integers(0, objects + 1))[0]
+    contrast, brightness = np.exp(0.25 * rng.standard_normal()), 0.3 * rng.standard_normal()
+    return textures.to_levels(scene, contrast, brightness)
+
+
 def _scene(rng, frames: int, height: int, width: int, speed: float, objects: int) -> np.ndarray:
     """One take: a panning background, objects in front; std about 1, [time height width]."""
     texture = 0.8 * textures.pink_image(rng, 2 * height, 2 * width)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sensojax import store, types
 from sensojax.errors import UserError, nearest
-from sensojax.recordings import files, sensorium2023
+from sensojax.recordings import colliculus2017, competition, files, formats
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ def _at(path: Path) -> dict[str, Callable[[], Source]]:
     stores = store.stores_in(path)
     if stores:
         return {mouse: lambda mouse=mouse: _of_store(path / mouse) for mouse in stores}
-    if path.is_dir() and not (path / sensorium2023.TIERS_FILE).is_file() and (apart := _in(path)):
+    if path.is_dir() and not (path / competition.TIERS_FILE).is_file() and (apart := _in(path)):
         return apart
-    sessions = sensorium2023.sessions(path)
+    sessions = formats.sessions(path)
     return {mouse: functools.partial(_of_recording, path, mouse) for mouse in sessions}
 
 
@@ -122,11 +122,13 @@ def _in(folder: Path) -> dict[str, Callable[[], Source]]:
             found[entry.name] = functools.partial(_of_recording, entry, entry.name)
     for archive in sorted(folder.glob("*.zip")):
         try:
-            inside = [session.name for session in files.find(archive, sensorium2023.TIERS_FILE)]
+            inside = [session.name for session in files.find(archive, competition.TIERS_FILE)]
         except UserError:  # told when its turn comes
             inside = [archive.stem]
         for mouse in inside:
             found.setdefault(mouse, functools.partial(_of_recording, archive, mouse))
+    for file in colliculus2017.find(folder):
+        found.setdefault(file.stem, functools.partial(_of_recording, file, file.stem))
     return found
 
 
@@ -156,7 +158,7 @@ def _of_store(path: Path) -> Source:
 
 
 def _of_recording(path: Path, mouse: str) -> Source:
-    recording = sensorium2023.read(path, mouse)
+    recording = formats.read(path, mouse)
     return Source(
         mouse=mouse,
         where=recording.source,

@@ -191,11 +191,13 @@ class Checkpoints:
 def check_mice(trained: Mapping[str, Mapping], present: Mapping[str, Mapping]) -> None:
     """UserError unless the stores at hand are those that a checkpoint was trained on.
 
-    Both: {mouse: {"neurons": count, "fingerprint": of its store}}.
+    Both: {mouse: {"neurons": count, "fingerprint": of its store}}. A checkpoint that was imported
+    without a store has the fingerprint "" and takes any store with as many neurons.
     """
     for mouse in {**trained, **present}:
         before, now = trained.get(mouse), present.get(mouse)
-        if before != now:
+        unknown = before is not None and now is not None and not before["fingerprint"]
+        if before != now and not (unknown and before["neurons"] == now["neurons"]):
             raise UserError(
                 f"mouse {mouse}: the checkpoint was trained on {_described(before)}, and now there "
                 f"is {_described(now)}; was the store rebuilt? Use that store again, or another "
@@ -206,7 +208,7 @@ def check_mice(trained: Mapping[str, Mapping], present: Mapping[str, Mapping]) -
 def _described(mouse: Mapping | None) -> str:
     if mouse is None:
         return "no such mouse"
-    return f"one of {mouse['neurons']} neurons (store {mouse['fingerprint'][:12]})"
+    return f"one of {mouse['neurons']} neurons (store {mouse['fingerprint'][:12] or 'not known'})"
 
 
 def _remove_unfinished(folder: Path) -> None:

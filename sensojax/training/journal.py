@@ -11,7 +11,7 @@ not know are written as "NaN", "Infinity", "-Infinity", which `float` reads.
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -195,6 +195,18 @@ def read(path: Path) -> list[dict]:
             ) from None
         lines.append(line)
     return lines
+
+
+def seconds(lines: Iterable[Mapping]) -> float:
+    """How long a run was at work: from each `run` line to the last line before the next one."""
+    total, begun, last = 0.0, None, None
+    for line in lines:
+        now = datetime.fromisoformat(line["time"])
+        if line["kind"] == "run":
+            total += (last - begun).total_seconds() if begun else 0.0
+            begun = now
+        last = now
+    return total + ((last - begun).total_seconds() if begun else 0.0)
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ Nothing goes in; plain values come out, ready for the journal and the checkpoint
 
 import importlib.metadata
 import platform
+import resource
 import shlex
 import subprocess
 import sys
@@ -31,6 +32,14 @@ def circumstances() -> dict:
         "processes": jax.process_count(),
         "command": command(),
     }
+
+
+def peak_memory_bytes() -> int:
+    """The most memory so far: of the devices of this process, or of itself where those are CPUs."""
+    known = [device.memory_stats() or {} for device in jax.local_devices()]
+    on_devices = sum(each.get("peak_bytes_in_use", 0) for each in known)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(on_devices or own * (1 if sys.platform == "darwin" else 1024))
 
 
 def commit() -> str:

@@ -41,6 +41,9 @@ class Schedule:
         self.best: float | None = None  # None: nothing finite was evaluated yet
         self.stopped = False
 
+    def count_epochs(self, epoch_steps: int) -> None:
+        """Says how many steps an epoch has, before anything else is asked."""
+
     def state(self) -> dict:
         """All that `restore` needs, as plain values."""
         return {name: getattr(self, name) for name in self.remembered}
@@ -174,8 +177,11 @@ class Plateau(Schedule):
 class Cosine(Schedule):
     """Linear warm-up to `peak_rate`, then half a cosine down to `final_rate` at step `steps`.
 
-    Evaluations keep the best weights and reload them only when training ends. Training ends at
-    the first evaluation after `steps` steps, or at a score that is not finite.
+    steps, warmup_steps: or, in passes over the mouse with most trials, epochs and warmup_epochs.
+    from_zero: the first step has the rate 0 and the one after the warm-up the whole, as DwiseNeuro
+    has it (sota 1.6); else the first already has its share. Evaluations keep the best weights and
+    reload them only when training ends. Training ends at the first evaluation after `steps` steps,
+    or at a score that is not finite.
     """
 
     remembered = ("step", "best", "stopped")
@@ -183,27 +189,47 @@ class Cosine(Schedule):
     def __init__(
         self,
         peak_rate: float,
-        warmup_steps: int,
-        steps: int,
+        warmup_steps: int = 0,
+        steps: int = 0,
         final_rate: float = 0.0,
+        warmup_epochs: float = 0.0,
+        epochs: float = 0.0,
+        from_zero: bool = False,
         tolerance: float = 0.0,
         maximize: bool = True,
         restore_best: bool = True,
     ):
         super().__init__(tolerance, maximize, restore_best)
-        if not 0 <= warmup_steps < steps:
+        if (epochs or warmup_epochs) and (steps or warmup_steps):
             raise UserError(
-                f"found schedule.warmup_steps {warmup_steps} and schedule.steps {steps}, expected "
+                f"found schedule.steps {steps} and warmup_steps {warmup_steps} beside epochs "
+                f"{epochs:g} and warmup_epochs {warmup_epochs:g}, expected steps or epochs; set "
+                "the others to 0."
+            )
+        unit, warmup, whole = (
+            ("epochs", warmup_epochs, epochs) if epochs else ("steps", warmup_steps, steps)
+        )
+        if not 0 <= warmup < whole:
+            raise UserError(
+                f"found schedule.warmup_{unit} {warmup:g} and schedule.{unit} {whole:g}, expected "
                 "a warm-up shorter than the whole; correct one of them."
             )
-        self.peak_rate, self.final_rate = peak_rate, final_rate
+        self.peak_rate, self.final_rate, self.from_zero = peak_rate, final_rate, from_zero
+        self.warmup_epochs, self.epochs = warmup_epochs, epochs
         self.warmup_steps, self.steps = warmup_steps, steps
         self.step = 0  # steps taken: one more than the step whose rate was asked for last
+        self.count_epochs(1)
+
+    def count_epochs(self, epoch_steps: int) -> None:
+        """Turns epochs into steps, if the schedule counts in epochs."""
+        if self.epochs:
+            self.warmup_steps = round(self.warmup_epochs * epoch_steps)
+            self.steps = max(round(self.epochs * epoch_steps), self.warmup_steps + 1)
 
     def rate_at(self, step: int) -> float:
         """The rate of the step that follows `step` finished ones; asking changes nothing."""
         if step < self.warmup_steps:
-            return self.peak_rate * (step + 1) / self.warmup_steps
+            return self.peak_rate * (step + (not self.from_zero)) / self.warmup_steps
         progress = min((step - self.warmup_steps) / (self.steps - self.warmup_steps), 1.0)
         half_cosine = 0.5 * (1 + math.cos(math.pi * progress))
         return self.final_rate + (self.peak_rate - self.final_rate) * half_cosine
@@ -228,3 +254,48 @@ class Cosine(Schedule):
         self.stopped = self.step >= self.steps or not math.isfinite(score)
         reload_best = self.stopped and self.restore_best and self.best is not None
         return Decision(improved, reload_best, self.stopped)
+
+
+class Constant(Cosine):
+    """Linear warm-up to `rate`, which stays: for schedule-free AdamW, whose average does the rest.
+
+    patience: training also ends after so many evaluations in a row without improvement, 0 for
+    never (ViV1T of 2025: 10, sota 3.5). The others: see `Cosine`.
+    """
+
+    remembered = (*Cosine.remembered, "bad")
+
+    def __init__(
+        self,
+        rate: float,
+        warmup_steps: int = 0,
+        steps: int = 0,
+        warmup_epochs: float = 0.0,
+        epochs: float = 0.0,
+        patience: int = 0,
+        tolerance: float = 0.0,
+        maximize: bool = True,
+        restore_best: bool = True,
+    ):
+        super().__init__(
+            rate,
+            warmup_steps,
+            steps,
+            final_rate=rate,
+            warmup_epochs=warmup_epochs,
+            epochs=epochs,
+            tolerance=tolerance,
+            maximize=maximize,
+            restore_best=restore_best,
+        )
+        self.patience = patience
+        self.bad = 0  # evaluations since the best one
+
+    def evaluated(self, score: float) -> Decision:
+        """Takes the score before training, then one after every interval; says what to do."""
+        decision = super().evaluated(score)
+        self.bad = 0 if decision.improved else self.bad + 1
+        if not self.patience or self.bad < self.patience or decision.stop:
+            return decision
+        self.stopped = True
+        return Decision(decision.improved, self.restore_best and self.best is not None, stop=True)

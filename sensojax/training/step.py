@@ -6,8 +6,11 @@ state (and so in every checkpoint): the plateau schedule goes back to them.
 
 The objective is the published one: for every mouse sqrt(M / b) times the summed loss, M being all
 files of its session and b the batch, plus the core's and the readout's penalties (baselines 6.1).
+Everything beyond that is off unless asked for: other weights of mice, mixed clips, a teacher, an
+average of the weights, computing in fewer bits.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,8 +19,12 @@ import jax.numpy as jnp
 import optax
 from flax import nnx, struct
 
+from sensojax.models import narrowing
 from sensojax.models.encoder import Encoder, Weights, assemble, separate
+from sensojax.training import averaging, distillation
 from sensojax.types import Batch
+
+OF_THE_MIXING = 0x6D6978  # beside what `Encoder` folds into a step's key
 
 
 @struct.dataclass
@@ -25,17 +32,18 @@ class TrainState:
     """All that a run must remember.
 
     step: how many were taken. best: params and statistics of the best evaluation so far, and the
-    step at which they were evaluated.
+    step at which they were evaluated. average: moving average of params and statistics, or None.
     """
 
     step: jax.Array
     weights: Weights
     optimizer: optax.OptState
     best: dict
+    average: dict | None = None
 
 
 def initial_state(
-    model: Encoder, optimizer: optax.GradientTransformation
+    model: Encoder, optimizer: optax.GradientTransformation, *, averages: bool = False
 ) -> tuple[nnx.GraphDef, TrainState]:
     """The structure of a model (static) and the state of a run that has not begun."""
     graph, weights = separate(model)
@@ -44,20 +52,28 @@ def initial_state(
         weights=weights,
         optimizer=optimizer.init(weights.params),
         best=_kept(jnp.zeros((), jnp.int32), weights),
+        average=averaging.begun(weights) if averages else None,
     )
     # Copied, since no array may stand twice in a state that is donated to the step; with its own
     # dtype, since a weakly typed array would make the second step compile again.
     return graph, jax.tree.map(lambda x: jnp.array(x, x.dtype), state)
 
 
+def scored_weights(state: TrainState) -> Weights:
+    """The weights to evaluate: the present ones, or their average where there is one."""
+    return averaging.scored(state.weights, state.average, state.optimizer)
+
+
 def keep_best(state: TrainState) -> TrainState:
-    """Remembers the present weights as the best."""
-    return state.replace(best=jax.tree.map(jnp.copy, _kept(state.step, state.weights)))
+    """Remembers the present weights, or their average, as the best."""
+    return state.replace(best=jax.tree.map(jnp.copy, _kept(state.step, scored_weights(state))))
 
 
 def reload_best(state: TrainState) -> TrainState:
     """Goes back to the best weights; the optimizer's moments stay, as in the source."""
-    return state.replace(weights=jax.tree.map(jnp.copy, best_weights(state)))
+    weights = jax.tree.map(jnp.copy, best_weights(state))
+    average, memory = averaging.restarted(weights, state.average, state.optimizer)
+    return state.replace(weights=weights, average=average, optimizer=memory)
 
 
 def best_weights(state: TrainState) -> Weights:
@@ -80,6 +96,11 @@ def make_train_step(
     seed: int | Sequence[int],
     given_features: bool = False,
     sharding: jax.sharding.Sharding | None = None,
+    mouse_weights: Mapping[str, Callable[[int], float]] | None = None,
+    augment: Callable | None = None,
+    teacher: distillation.Teacher | None = None,
+    average: float = 0.0,
+    compute: str = "float32",
 ) -> Callable:
     """The jitted step(state, batches, statistics, learning_rate) -> (state, measured).
 
@@ -90,45 +111,79 @@ def make_train_step(
     state is donated. given_features: batches hold core features in place of videos. sharding: of
     state and measurements, for several devices. With several seeds, that many models learn side by
     side: state, batches, learning rate and measured have a leading axis [member].
-    """
 
-    def objective(params, weights, batches, key):
+    mouse_weights: {mouse: clips in the batch -> weight of its summed loss} in place of sqrt(M / b).
+    augment: (key, prepared batches) -> batches. teacher: has its part in the loss of every clip.
+    average: of the weights, see `averaging.moved`, if the state has one. compute: see `narrowing`.
+    """
+    weight_of = mouse_weights or {
+        mouse: lambda batch, files=files: math.sqrt(files / batch)
+        for mouse, files in num_files.items()
+    }
+
+    def objective(params, weights, batches, key, answers):
         model = assemble(graph, weights.replace(params=params))
-        noise = model.draw_noise(key, batches)
-        predicted = model(batches, train=True, noise=noise, given_features=given_features)
+        working, shown = narrowing.narrowed(model, batches, compute)
+        everyone = answers is not None
+        predicted = working(
+            shown,
+            train=True,
+            noise=model.draw_noise(key, batches, everyone=everyone),
+            core_noise=model.draw_core_noise(key, batches),
+            given_features=given_features,
+            everyone=everyone,
+        )
+        own = predicted
+        if everyone:
+            own = {m: predicted[m][each] for m, each in distillation.own_clips(batches).items()}
         parts, plain, responses = {}, 0.0, 0.0
         for mouse, batch in batches.items():
-            total, counted = last_frames_loss(loss, predicted[mouse], batch)
-            parts[mouse] = math.sqrt(num_files[mouse] / len(batch.video)) * total
+            total, counted = last_frames_loss(loss, own[mouse], batch)
+            parts[mouse] = weight_of[mouse](len(batch.video)) * total
             plain, responses = plain + total, responses + counted
+        if everyone:
+            taught = distillation.losses(loss, predicted, answers, batches)
+            parts = distillation.shared(parts, taught, batches, weight_of, teacher.ratio)
         parts |= model.regularizers(tuple(batches))
         measured = {"parts": parts, "loss_per_response": plain / jnp.maximum(responses, 1.0)}
-        return sum(parts.values()), (measured, separate(model)[1])
+        return sum(parts.values()), (measured, separate(working)[1].statistics)
 
-    def take(state, batches, statistics, learning_rate, seed):
+    def take(state, batches, statistics, learning_rate, seed, taught_by):
         batches = prepare(batches, statistics)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
+        if augment is not None:
+            batches = augment(jax.random.fold_in(key, OF_THE_MIXING), batches)
+        answers = None if teacher is None else teacher.answers(taught_by, batches)
         value_and_gradient = jax.value_and_grad(objective, has_aux=True)
         (total, (measured, after)), gradient = value_and_gradient(
-            state.weights.params, state.weights, batches, key
+            state.weights.params, state.weights, batches, key, answers
         )
-        changes, memory = optimizer.update(gradient, state.optimizer, state.weights.params)
-        params = jax.tree.map(lambda p, c: p + learning_rate * c, state.weights.params, changes)
-        model = assemble(graph, after.replace(params=params))
+        changes, memory = optimizer.update(
+            gradient, state.optimizer, state.weights.params, learning_rate=learning_rate
+        )
+        params = jax.tree.map(lambda p, c: p + c, state.weights.params, changes)
+        model = assemble(graph, state.weights.replace(params=params, statistics=after))
         model.constrain()
         measured |= {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
         weights = separate(model)[1]
-        return state.replace(step=state.step + 1, weights=weights, optimizer=memory), measured
+        moved = averaging.moved(state.average, weights, average)
+        state = state.replace(step=state.step + 1, weights=weights, optimizer=memory, average=moved)
+        return state, measured
 
-    one_or_all = take if isinstance(seed, int) else jax.vmap(take, in_axes=(0, 0, None, 0, 0))
+    axes = (0, 0, None, 0, 0, None)
+    one_or_all = take if isinstance(seed, int) else jax.vmap(take, in_axes=axes)
 
-    def step(state, batches, statistics, learning_rate):
+    def step(state, batches, statistics, learning_rate, taught_by=None):
         seeds = jnp.asarray(seed, jnp.uint32)
-        return one_or_all(state, batches, statistics, learning_rate, seeds)
+        return one_or_all(state, batches, statistics, learning_rate, seeds, taught_by)
 
-    return jax.jit(
+    jitted = jax.jit(
         step, donate_argnums=0, out_shardings=sharding, compiler_options=_compiler_options()
     )
+    if teacher is None:
+        return jitted
+    # An argument, since its arrays would else be constants of the program.
+    return functools.partial(jitted, taught_by=teacher.weights)
 
 
 def _compiler_options() -> dict[str, str]:

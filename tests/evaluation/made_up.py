@@ -22,6 +22,7 @@ def mouse_score(mouse, neurons, seed=0, *, ceilings=True, depths=False, measures
         {name: rng.uniform(0.0, 1.0, neurons) for name in measures},
         {},
         200.0 + 25 * rng.integers(0, 4, neurons) if depths else None,
+        {"area": rng.choice(["V1", "LM"], neurons)} if depths else {},
     )
 
 

@@ -106,6 +106,21 @@ def test_table_by_depth_divides_all_neurons_into_planes(scores):
     assert table.cells["225 µm", "ada"].value == pytest.approx(expected)
 
 
+def test_table_by_area_is_the_mean_over_the_neurons_of_each_area(scores):
+    score = scores["oracle"]
+    table = tables.by_group(score, "area")
+    assert table.columns == ("LM", "V1") and table.rows[-1] == "all mice"
+    cells = [table.cells["all mice", name] for name in table.columns]
+    assert sum(cell.num_neurons for cell in cells) == 60
+    whole = sum(cell.value * cell.num_neurons for cell in cells) / 60
+    assert whole == pytest.approx(score.correlation)
+    ada = score.mice[ADA]
+    expected = ada.correlation[ada.groups["area"] == "LM"].mean()
+    assert table.cells["ada", "LM"].value == pytest.approx(expected)
+    with pytest.raises(UserError, match=r"found no layer of the neurons .*meta/neurons/layer\.npy"):
+        tables.by_group(score, "layer")
+
+
 def test_many_depths_are_put_into_bins_and_unknown_ones_left_out():
     every = np.linspace(130.0, 220.0, 60)
     found = tables.depths([every[:30], np.append(every[30:], np.nan)])
@@ -156,12 +171,13 @@ def test_terminal_shows_the_numbers_with_fractions_of_the_ceiling(scores):
     assert "strict protocol" in said and "fraction of the ceiling" in said
 
 
-@pytest.mark.parametrize("by", ["kind", "tier", "depth", "mouse"])
+@pytest.mark.parametrize("by", ["kind", "tier", "depth", "area", "mouse"])
 def test_figure_shows_what_the_table_holds(scores, by):
     table = {
         "kind": lambda: tables.by_kind(scores),
         "tier": lambda: tables.by_tier(scores),
         "depth": lambda: tables.by_depth(scores["oracle"]),
+        "area": lambda: tables.by_group(scores["oracle"], "area"),
         "mouse": lambda: tables.by_mouse(scores["oracle"]),
     }[by]()
     drawn = breakdowns.figure(table)

@@ -28,13 +28,15 @@ def value_and_both_gradients(function, x, kernel):
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "size"), CASES)
-def test_every_channel_is_correlated_with_its_own_filter(kernel, stride, padding, dilation, size):
+def test_every_channel_is_correlated_with_its_own_filter(
+    kernel, stride, padding, dilation, size, monkeypatch
+):
+    monkeypatch.setattr(depthwise, "AT_ONCE", 1000)  # some frames at a time
     x, weights = normal(0, 2, 3, *size, 3), normal(1, *kernel, 3)
     ours = functools.partial(depthwise.depthwise, stride=stride, padding=padding, dilation=dilation)
 
     def expected(x, weights):
-        around = ((0, 0), (0, 0), *((pixels, pixels) for pixels in padding), (0, 0))
-        return depthwise._direct(stride, dilation, jnp.pad(x, around), weights)
+        return depthwise._space_direct(stride, padding, dilation, x, weights)
 
     @functools.partial(jax.jit, compiler_options=made_up.QUICKLY)
     def both(x, weights):
@@ -42,6 +44,30 @@ def test_every_channel_is_correlated_with_its_own_filter(kernel, stride, padding
 
     for name, one, other in zip(("output", "d x", "d kernel"), *both(x, weights), strict=True):
         assert_close(one, other, CLOSE, name)
+
+
+@pytest.mark.parametrize(("frames", "padding", "size"), [(5, 2, (4, 6)), (2, 0, (7, 1))])
+def test_every_time_course_is_correlated_with_the_filter_of_its_channel(
+    frames, padding, size, monkeypatch
+):
+    monkeypatch.setattr(depthwise, "AT_ONCE", 1000)  # some pixels at a time
+    x, weights = normal(0, 2, 6, *size, 3), normal(1, frames, 3)
+
+    @functools.partial(jax.jit, compiler_options=made_up.QUICKLY)
+    def both(x, weights):
+        ours = functools.partial(depthwise.temporal, padding=padding)
+        expected = functools.partial(depthwise._time_direct, padding)
+        return [value_and_both_gradients(function, x, weights) for function in (ours, expected)]
+
+    for name, one, other in zip(("output", "d x", "d kernel"), *both(x, weights), strict=True):
+        assert_close(one, other, CLOSE, name)
+
+
+def test_a_known_time_course_gives_the_known_numbers():
+    x = jnp.array([1.0, 2.0, 4.0])[None, :, None, None, None]
+    kernel = jnp.array([[1.0], [10.0], [100.0]])
+    found = depthwise.temporal(x, kernel, padding=1)
+    assert found.ravel().tolist() == [210.0, 421.0, 42.0]
 
 
 def test_a_known_frame_gives_the_known_numbers():
@@ -71,11 +97,13 @@ def test_vmap_over_kernels_is_a_loop():
 def test_a_kernel_larger_than_the_map_is_refused_in_a_sentence():
     with pytest.raises(UserError, match="found 4 rows of pixels for a kernel that reaches over 5"):
         depthwise.depthwise(jnp.zeros((1, 1, 4, 9, 2)), jnp.zeros((5, 3, 2)))
+    with pytest.raises(UserError, match="found 3 frames for a kernel that reaches over 5"):
+        depthwise.temporal(jnp.zeros((1, 1, 4, 9, 2)), jnp.zeros((5, 2)), padding=1)
 
 
 ON_EIGHT_DEVICES = """
 import jax, numpy as np
-from sensojax.models.depthwise import depthwise
+from sensojax.models.depthwise import depthwise, temporal
 from sensojax.training.mesh import Placement
 from tests.goldens import assert_close
 
@@ -85,7 +113,8 @@ x = rng.normal(size=(8, 3, 5, 6, 2)).astype(np.float32)
 kernel = rng.normal(size=(3, 3, 2)).astype(np.float32)
 
 def run(x, kernel):
-    value, back = jax.vjp(lambda x, kernel: depthwise(x, kernel, padding=(1, 0)), x, kernel)
+    both = lambda x, kernel: temporal(depthwise(x, kernel, padding=(1, 0)), kernel[0], padding=1)
+    value, back = jax.vjp(both, x, kernel)
     return value, *back(jax.numpy.cos(value))
 
 alone = jax.jit(run)(x, kernel)

@@ -226,3 +226,20 @@ def test_a_run_is_validated_on_the_held_out_fold(tmp_path, data, cache):
         scores = runs.run(tmp_path / "run", data, changes)
     assert set(scores) == {folds.HELD_OUT}
     assert all(np.isfinite(score.correlation) for score in scores.values())
+
+
+def test_images_are_numbered_in_all_mice_as_they_were_published(tmp_path):
+    found = {}
+    for mouse, offset in (("ada", 0), ("bob", 20)):
+        made, films = recording(mouse, offset)
+        made = dataclasses.replace(made, trial_columns={"frame_image_id": films})
+        found[mouse] = TrialStore.open(conversion.write(tmp_path, made))
+    of_trials = folds.by_identity(found, 3, 0)
+    fold_of = {}
+    for mouse, store in found.items():
+        for film, fold in zip(store.video_ids, of_trials[mouse], strict=True):
+            if fold >= 0:
+                assert fold_of.setdefault(film, fold) == fold
+    found["ada"].annotate(NUMBERING, np.full(TRIALS, 7))
+    with pytest.raises(UserError, match="were not numbered together"):
+        folds.by_identity(found, 3, 0)

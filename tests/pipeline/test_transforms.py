@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from sensojax.errors import UserError
 from sensojax.pipeline import batches, transforms
@@ -15,6 +16,7 @@ from tests.pipeline import fakes
 from tests.pipeline.fakes import MemoryStore
 
 TOLERANCE = 1e-6  # float32 against float64, one division
+NOBODYS = ("behavior", "pupil_center")
 
 
 def raw(store, samples, normalization="official", skip_frames=0):
@@ -140,6 +142,109 @@ def test_pooling_averages_squares_of_pixels():
     assert transforms.pool(batch, 1) is batch
     with pytest.raises(UserError, match="pooling by 4 for a video of 4x6"):
         transforms.pool(batch, 4)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 5, 6])
+def test_the_bilinear_rule_is_interpolation_between_the_centres_of_pixels(factor):
+    height, width = 3 * factor, 2 * factor
+    video = np.random.default_rng(0).normal(size=(2, 1, height, width, 1)).astype(np.float32)
+    batch = dataclasses.replace(raw(MemoryStore(), [Window(0, 2, 5)]), video=video)
+    found = transforms.pool(batch, factor, "bilinear").video
+    # Where the centre of a large pixel lies, counted in small ones from the centre of the first.
+    rows, columns = ((np.arange(n) + 0.5) * factor - 0.5 for n in (3, 2))
+    places = np.meshgrid(rows, columns, indexing="ij")
+    expected = [ndimage.map_coordinates(image, places, order=1) for image in video[:, 0, ..., 0]]
+    np.testing.assert_allclose(found[:, 0, ..., 0], np.stack(expected), rtol=1e-6, atol=1e-6)
+    mean = transforms.pool(batch, factor, "mean").video
+    assert np.allclose(mean, found, atol=1e-6) == (factor < 3)
+
+
+def test_an_unknown_pool_rule_is_refused():
+    batch = raw(MemoryStore(), [Window(0, 2, 5)])
+    with pytest.raises(UserError, match=r"inputs.pool_rule 'bilinaer'.*did you mean 'bilinear'"):
+        transforms.pool(batch, 2, "bilinaer")
+
+
+def test_without_normalization_everything_is_as_recorded():
+    store = MemoryStore()
+    batch = raw(store, [Window(0, 2, 5), Window(1, 7, 5)], "none")
+    found = transforms.normalize(batch, Statistics.of(store, "none"))
+    for field in ("responses", "behavior", "pupil_center"):
+        recorded = np.where(batch.valid[..., None], getattr(batch, field), 0)
+        np.testing.assert_array_equal(getattr(found, field), recorded.astype(np.float32))
+    np.testing.assert_array_equal(found.video[0, ..., 0], batch.video[0])
+    assert found.video.dtype == np.float32
+    units = Statistics.of(store, "none"), Statistics.of(store, "per_neuron")
+    scaled = transforms.scale_responses(found.responses, batch.start, units[1])
+    assert_close(scaled, transforms.normalize(batch, units[1]).responses, TOLERANCE)
+
+
+def test_counts_stay_as_recorded_and_everything_else_does_not():
+    store = MemoryStore()
+    batch = raw(store, [Window(0, 2, 5), Window(1, 0, 5)], "counts")
+    found = jax.jit(transforms.normalize)(batch, Statistics.of(store, "counts"))
+    np.testing.assert_array_equal(found.responses, batch.responses)
+    other = by_numpy(store, batch, "per_neuron")
+    for field in ("video", "behavior", "pupil_center"):
+        assert_close(getattr(found, field), other[field], TOLERANCE, field)
+    silent = {**store.statistics.per_neuron, "responses": dict(mean=np.zeros(5), std=np.zeros(5))}
+    store.statistics.per_neuron = silent
+    assert np.asarray(Statistics.of(store, "counts").response_multiplier) == 1
+
+
+def test_a_mouse_of_which_nobody_recorded_behavior_is_normalized_like_others():
+    store = MemoryStore()
+    for trial in store.content:
+        trial |= {name: np.zeros((len(trial["video"]), 0), "f4") for name in NOBODYS}
+    none = dict(mean=np.zeros(0), std=np.zeros(0))
+    store.statistics.per_neuron |= dict.fromkeys(NOBODYS, none)
+    batch = raw(store, [Window(0, 2, 5)], "counts")
+    batch = dataclasses.replace(batch, **{name: np.zeros((1, 5, 0), "f4") for name in NOBODYS})
+    found = jax.jit(transforms.normalize)(batch, Statistics.of(store, "counts"))
+    assert found.behavior.shape == found.pupil_center.shape == (1, 5, 0)
+    np.testing.assert_array_equal(transforms.behavior_as_channels(found).video, found.video)
+
+
+def test_rows_are_cut_out_before_anything_else_sees_them():
+    batch = raw(MemoryStore(), [Window(0, 0, 3)])
+    batch = dataclasses.replace(batch, video=batch.video[..., None])
+    found = transforms.crop_rows(batch, (1, 3))
+    np.testing.assert_array_equal(found.video, batch.video[:, :, 1:3])
+    assert transforms.crop_rows(batch, ()) is batch
+    for wrong in ((1, 5), (3, 3), (1,), (-1, 2)):
+        with pytest.raises(UserError, match=r"found inputs.rows .* for a video of 4 rows"):
+            transforms.crop_rows(batch, wrong)
+
+
+def test_a_frame_lies_in_the_middle_of_its_canvas():
+    store = MemoryStore()
+    batch = transforms.normalize(raw(store, [Window(0, 2, 5)]), Statistics.of(store, "official"))
+    video = np.asarray(transforms.center(batch, (9, 6)).video)
+    assert video.shape == (1, 5, 9, 6, 1)
+    np.testing.assert_array_equal(video[:, :, 2:6], batch.video)
+    assert not video[:, :, :2].any() and not video[:, :, 6:].any()
+    assert transforms.center(batch, (0, 0)) is batch
+    with pytest.raises(UserError, match=r"found inputs.canvas \(4, 5\) for a video of 4x6"):
+        transforms.center(batch, (4, 5))
+
+
+def test_every_other_frame_of_a_window_ends_with_its_last():
+    store = MemoryStore()
+    batch = transforms.normalize(raw(store, [Window(0, 2, 6)]), Statistics.of(store, "official"))
+    seen = transforms.every(batch, 2)
+    for field in (*fakes.FIELDS, "valid"):
+        np.testing.assert_array_equal(getattr(seen, field), getattr(batch, field)[:, 1::2])
+    assert transforms.every(batch, 3).valid.shape == (1, 2)
+    assert transforms.every(batch, 1) is batch
+
+
+def test_negative_responses_can_be_cut():
+    store = MemoryStore()
+    batch = raw(store, [Window(0, 2, 5)])
+    shifted = dataclasses.replace(batch, responses=batch.responses - batch.responses.mean())
+    found = transforms.without_negatives(shifted).responses
+    assert (shifted.responses < 0).any() and (found >= 0).all()
+    np.testing.assert_array_equal(found, np.maximum(shifted.responses, 0))
 
 
 def test_missing_official_statistics_are_refused_with_the_way_on():

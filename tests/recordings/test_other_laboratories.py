@@ -32,7 +32,9 @@ CHANGES = {
     "evaluation.tiers": ("validation",),
     "schedule.steps": 2,
     "schedule.warmup_steps": 1,
-    "train": dict(evaluate_every=2, log_every=1, checkpoint_every=2),
+    "train.evaluate_every": 2,
+    "train.log_every": 1,
+    "train.checkpoint_every": 2,
 }
 
 

@@ -1,5 +1,6 @@
-"""Optimisers leave out the learning rate; with it they are those of optax."""
+"""Optimisers are given the learning rate at every step; with it they are those of optax."""
 
+import functools
 import inspect
 
 import jax
@@ -8,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from sensojax.training import optimizers
+from sensojax.errors import UserError
+from sensojax.training import clipping, optimizers
 
 RATE = 0.03
 
@@ -24,8 +26,8 @@ def trajectory(optimizer, rate: float, steps: int = 5) -> dict:
     params = parameters()
     state = optimizer.init(params)
     for step in range(steps):
-        changes, state = optimizer.update(parameters(step + 1), state, params)
-        params = jax.tree.map(lambda p, c: p + rate * c, params, changes)
+        changes, state = optimizer.update(parameters(step + 1), state, params, learning_rate=rate)
+        params = jax.tree.map(jnp.add, params, changes)
     return params
 
 
@@ -55,7 +57,7 @@ def test_adam_is_that_of_optax():
 def test_weight_decay_reaches_every_parameter_as_published():
     params, none = parameters(), jax.tree.map(jnp.zeros_like, parameters())
     optimizer = optimizers.adamw(weight_decay=0.1)
-    changes, _ = optimizer.update(none, optimizer.init(params), params)
+    changes, _ = optimizer.update(none, optimizer.init(params), params, learning_rate=1.0)
     for name, change in changes.items():
         np.testing.assert_allclose(change, -0.1 * params[name], rtol=1e-6, err_msg=name)
 
@@ -69,8 +71,8 @@ def test_clipping_makes_a_large_gradient_one_of_that_norm():
         gradient = jax.tree.map(lambda p, size=size: size * p, parameters(1))
         norm = optax.tree.norm(gradient)
         short = jax.tree.map(lambda g, norm=norm: g * 0.5 / norm, gradient)
-        changes, states[0] = clipped.update(gradient, states[0], params)
-        expected, states[1] = plain.update(short, states[1], params)
+        changes, states[0] = clipped.update(gradient, states[0], params, learning_rate=1.0)
+        expected, states[1] = plain.update(short, states[1], params, learning_rate=1.0)
         assert_equal(changes, expected)
 
 
@@ -79,7 +81,60 @@ def test_clipping_leaves_a_small_gradient_alone():
     assert_equal(*changes)
 
 
-@pytest.mark.parametrize("name", ["adamw", "adam"])
+def of_model(seed: int = 0) -> dict:
+    """Parameters in the parts of a model."""
+    return {"core": parameters(seed), "readouts": parameters(seed + 50)}
+
+
+@pytest.mark.parametrize("name", ["adamw", "schedule_free"])
+def test_the_core_has_a_rate_and_a_decay_of_its_own(name):
+    """Each part moves as if it alone were trained, with its own settings."""
+    recipe = functools.partial(getattr(optimizers, name), beta1=0.9)
+    both = recipe(weight_decay=0.1, core_rate=0.5, core_weight_decay=0.3)
+    alone = {"core": recipe(weight_decay=0.3), "readouts": recipe(weight_decay=0.1)}
+    rates = {"core": 0.5 * RATE, "readouts": RATE}
+    params, expected = of_model(), of_model()
+    state = both.init(params)
+    states = {part: alone[part].init(expected[part]) for part in expected}
+    for step in range(4):
+        gradient = of_model(step + 1)
+        changes, state = both.update(gradient, state, params, learning_rate=RATE)
+        params = jax.tree.map(jnp.add, params, changes)
+        for part, rate in rates.items():
+            changes, states[part] = alone[part].update(
+                gradient[part], states[part], expected[part], learning_rate=rate
+            )
+            expected[part] = jax.tree.map(jnp.add, expected[part], changes)
+            assert_equal(params[part], expected[part])
+
+
+def test_gradients_are_clipped_at_a_percentile_of_the_newest_norms_alone():
+    clip = clipping.autoclip(percentile=25.0, history=3)
+    norms, state = [4.0, 1.0, 2.0, 8.0, 0.5, 16.0, 3.0], clip.init({})
+    for number, norm in enumerate(norms):
+        given = {"a": jnp.array([0.6 * norm]), "b": jnp.array([0.8 * norm])}
+        found, state = clip.update(given, state)
+        known = norms[max(number - 3, 0) : number]
+        threshold = np.percentile(known, 25.0) if known else np.inf
+        expected = min(norm, threshold)
+        assert float(optax.tree.norm(found)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (dict(clip_norm=1.0, clip_percentile=10.0), "one way of clipping"),
+        (dict(clip_percentile=110.0), "a percentile up to 100"),
+        (dict(clip_percentile=10.0, clip_history=0), "of one norm or more"),
+        (dict(beta1=0.0), r"optimizer\.beta1 0.0, expected between 0 and 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, said):
+    with pytest.raises(UserError, match=said):
+        optimizers.schedule_free(**settings)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "schedule_free"])
 def test_settings_are_given_by_name(name):
     parameters = inspect.signature(getattr(optimizers, name)).parameters.values()
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters)

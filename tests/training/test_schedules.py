@@ -166,3 +166,51 @@ def test_impossible_plateau_is_refused(settings):
 def test_warm_up_longer_than_training_is_refused():
     with pytest.raises(UserError, match=r"warmup_steps 10 and schedule.steps 10"):
         schedules.Cosine(1.0, warmup_steps=10, steps=10)
+
+
+def test_a_cosine_counted_in_epochs_is_the_one_counted_in_steps():
+    in_epochs = schedules.Cosine(1.0, epochs=20, warmup_epochs=2.5)
+    in_epochs.count_epochs(8)
+    in_steps = schedules.Cosine(1.0, warmup_steps=20, steps=160)
+    in_steps.count_epochs(8)
+    assert in_epochs.total_steps(3) == in_steps.total_steps(3) == 160
+    assert [in_epochs.rate_at(s) for s in range(170)] == [in_steps.rate_at(s) for s in range(170)]
+
+
+def test_a_warm_up_from_zero_is_one_step_behind():
+    settings = dict(peak_rate=1.0, warmup_steps=4, steps=10)
+    late, early = schedules.Cosine(**settings, from_zero=True), schedules.Cosine(**settings)
+    assert [late.rate_at(s) for s in range(5)] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert [early.rate_at(s) for s in range(4)] == [late.rate_at(s + 1) for s in range(4)]
+    assert late.rate_at(7) == early.rate_at(7)
+
+
+def test_a_constant_rate_stays_after_its_warm_up():
+    schedule = schedules.Constant(0.5, warmup_steps=2, steps=100)
+    assert [schedule.rate_at(s) for s in range(5)] == [0.25, 0.5, 0.5, 0.5, 0.5]
+    assert schedule.rate_at(99) == 0.5
+
+
+def test_a_constant_schedule_stops_after_too_many_bad_evaluations_in_a_row():
+    schedule = schedules.Constant(0.5, steps=100, patience=3)
+    decisions = [schedule.evaluated(score) for score in (0.1, 0.0, 0.0, 0.2, 0.1, 0.1)]
+    assert not any(decision.stop for decision in decisions)
+    saved = json.loads(json.dumps(schedule.state()))
+    again = schedules.Constant(0.5, steps=100, patience=3)
+    again.restore(saved)
+    for each in (schedule, again):
+        assert each.evaluated(0.2) == Decision(improved=False, reload_best=True, stop=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (dict(steps=10, epochs=2), "expected steps or epochs"),
+        (dict(steps=10, warmup_epochs=2), "expected steps or epochs"),
+        (dict(epochs=2, warmup_epochs=2), r"schedule\.warmup_epochs 2 and schedule\.epochs 2"),
+        (dict(), r"schedule\.warmup_steps 0 and schedule\.steps 0"),
+    ],
+)
+def test_schedules_of_no_length_or_of_two_are_refused(settings, said):
+    with pytest.raises(UserError, match=said):
+        schedules.Cosine(1.0, **settings)

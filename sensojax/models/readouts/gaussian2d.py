@@ -23,6 +23,7 @@ from jax.sharding import PartitionSpec
 
 from sensojax.errors import UserError, check_name
 from sensojax.models import layers
+from sensojax.models.behavior import StateNetwork
 
 TINY = dict(positions="cortex")
 SIGMA_SHAPES = {"full": (2, 2), "uncorrelated": (2,), "isotropic": (1,)}
@@ -66,10 +67,11 @@ class Readout(nnx.Module):
     """Features [batch time height width channel] -> [batch time neuron], before the nonlinearity.
 
     gaussian: "full" (a free 2x2 matrix per neuron), "uncorrelated" or "isotropic". positions:
-    "cortex" (a network on cortical positions) or "learned" (one free point per neuron, kept in
-    [-1, 1] by `constrain`). one_draw_per_batch: the same displacement for all frames, as one
+    "cortex" (a network on so many cortex_dimensions) or "learned" (one free point per neuron, kept
+    in [-1, 1] by `constrain`). one_draw_per_batch: the same displacement for all frames, as one
     published option has it. feature_l1: weight of the penalty on absolute feature weights.
-    bias_start: of `layers.BIAS_STARTS`, applied to the neurons' mean_responses.
+    bias_start: of `layers.BIAS_STARTS`, applied to the neurons' mean_responses. reads_state: what
+    the animal does (state_columns) becomes features that all neurons see in addition.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Readout(nnx.Module):
         *,
         gaussian: str = "full",
         positions: str = "cortex",
+        cortex_dimensions: int = 2,
         hidden_features: int = 30,
         hidden_layers: int = 1,
         final_tanh: bool = True,
@@ -88,6 +91,8 @@ class Readout(nnx.Module):
         one_draw_per_batch: bool = False,
         feature_l1: float = 0.0,
         bias_start: str = "mean",
+        reads_state: bool = False,
+        state_columns: int = 4,
         mean_responses: np.ndarray | None = None,
         rngs: nnx.Rngs,
     ):
@@ -105,7 +110,7 @@ class Readout(nnx.Module):
         self.sigma = nnx.Param(sigma)
         self.features = nnx.Param(jnp.full((neurons, channels), 1.0 / channels, jnp.float32))
         if positions == "cortex":
-            cortex = cortex_grid(position_um)
+            cortex = cortex_grid(position_um, cortex_dimensions)
             self.network = PositionNetwork(cortex, hidden_features, hidden_layers, final_tanh, rngs)
             self.mu = None
         else:
@@ -114,6 +119,8 @@ class Readout(nnx.Module):
             self.mu = nnx.Param(init_mu_range * draw)
         start = layers.first_biases(neurons, mean_responses, bias_start)
         self.bias = nnx.Param(start) if bias else None
+        self.reads_state = reads_state
+        self.state = StateNetwork(state_columns, channels, rngs=rngs) if reads_state else None
 
     @property
     def num_neurons(self) -> int:
@@ -146,15 +153,26 @@ class Readout(nnx.Module):
         return layers.clip_to_unit(displacement + jnp.broadcast_to(mu, displacement.shape))
 
     def __call__(
-        self, features: jax.Array, shift: jax.Array | None = None, noise: jax.Array | None = None
+        self,
+        features: jax.Array,
+        shift: jax.Array | None = None,
+        noise: jax.Array | None = None,
+        state: jax.Array | None = None,
     ) -> jax.Array:
-        """shift: [batch time 2] or None; noise: from `draw_noise` in training, None otherwise."""
+        """shift: [batch time 2] or None; noise: from `draw_noise` in training, None otherwise.
+
+        state: [batch time column] for a readout that reads it.
+        """
         batch, time = features.shape[:2]
         points = jnp.broadcast_to(self.points(noise), (batch, time, self.num_neurons, 2))
         if shift is not None:
             points = points + jnp.broadcast_to(shift[:, :, None], points.shape)
         per_device = (PartitionSpec("data"), PartitionSpec("data"), PartitionSpec())
-        out = layers.on_each_device(look_up, per_device)(features, points, self.features[...])
+        weights = self.features[...]
+        out = layers.on_each_device(look_up, per_device)(features, points, weights)
+        if self.reads_state:
+            # The same for all neurons and places, so it need not be looked up.
+            out = out + jnp.einsum("btc,nc->btn", self.state(state), weights)
         return out if self.bias is None else out + jnp.broadcast_to(self.bias[...], out.shape)
 
     def regularizer(self) -> jax.Array:
@@ -228,11 +246,12 @@ def _gathered_dot_forward(pixels, index, weights):
 
 def _gathered_dot_backward(saved, gradient):
     pixels, index, weights = saved
-    d_pixels, d_weights = jnp.zeros_like(pixels), jnp.zeros_like(weights)
+    # Sums of float32, also of features in bfloat16.
+    d_pixels, d_weights = jnp.zeros(pixels.shape, weights.dtype), jnp.zeros_like(weights)
     for corner, g in zip(index, gradient, strict=True):
         d_pixels = d_pixels.at[corner].add(g[:, None] * weights)
         d_weights = d_weights + g[:, None] * pixels[corner]
-    return d_pixels, None, d_weights
+    return d_pixels.astype(pixels.dtype), None, d_weights
 
 
 _gathered_dot.defvjp(_gathered_dot_forward, _gathered_dot_backward)

@@ -20,6 +20,7 @@ COMPLEX_SHARE = 0.4
 # learned of 15,000 real neurons in such a window (baselines 10).
 FIELD_SPREAD = 0.35
 CALIBRATION = (10, 150)  # clips and frames of the movies that set the units of drives and rates
+CALIBRATION_IMAGES = 200
 
 
 def population(
@@ -33,14 +34,16 @@ def population(
     eye_shift: float,
     normalization: float,
     types: dict[str, np.ndarray] | None = None,
+    still: bool = False,
 ) -> neurons.Population:
     """A mouse's neurons; noise, eye_shift and normalization as in `simulated.Settings`.
 
-    types: `cell_types` that all neurons are of, None for each neuron its own.
+    types: `cell_types` that all neurons are of, None for each neuron its own. still: the mouse
+    looks at images, which then set the units, not at movies.
     """
     position_um, center = _retinotopy(rng, number, height, width)
     if types is None:
-        kind = cell_types(rng, number, height)
+        kind = cell_types(rng, number, height, still)
     else:
         of = rng.integers(len(types["size"]), size=number)
         kind = {name: values[of] for name, values in types.items()}
@@ -74,12 +77,21 @@ def population(
         dilation_reference=np.array([mouse.dilation_mean, mouse.dilation_std]),
         normalization=normalization,
     )
-    return _calibrated(rng, fresh, mouse, height, width, noise)
+    driven = _by_images if still else _by_movies
+    return _calibrated(rng, fresh, mouse, driven(rng, fresh, mouse, height, width), noise)
 
 
-def cell_types(rng: np.random.Generator, number: int, height: int) -> dict[str, np.ndarray]:
-    """What makes a cell type, drawn for `number` of them: [type] each, pixels and degrees."""
+def cell_types(
+    rng: np.random.Generator, number: int, height: int, still: bool = False
+) -> dict[str, np.ndarray]:
+    """What makes a cell type, drawn for `number` of them: [type] each, pixels and degrees.
+
+    still: every second one is complex. To images there is no motion that could tell a linear model
+    from others, so these must, also where types are few.
+    """
     is_complex = rng.uniform(size=number) < COMPLEX_SHARE
+    if still:
+        is_complex = np.arange(number) % 2 == 1
     size = height * rng.uniform(0.06, 0.11, number)
     return dict(
         is_complex=is_complex,
@@ -154,11 +166,10 @@ def _eye_matrix(rng, height: int, width: int, eye_shift: float) -> np.ndarray:
     return eye_shift * rotation @ gain
 
 
-def _calibrated(rng, fresh, mouse, height: int, width: int, noise: float) -> neurons.Population:
-    """Sets the units: drives of rms 1 and mean rates of 1 on movies, noise, standard deviations."""
+def _by_movies(rng, fresh, mouse, height: int, width: int) -> np.ndarray:
+    """What drives the neurons while a resting mouse watches movies, [frame neuron]."""
     clips, frames = CALIBRATION
-    rested = np.array([[mouse.dilation_mean, 0.0]])
-    driven = np.concatenate(
+    return np.concatenate(
         [
             neurons.drive(
                 fresh,
@@ -168,6 +179,18 @@ def _calibrated(rng, fresh, mouse, height: int, width: int, noise: float) -> neu
             for _ in range(clips)
         ]
     )
+
+
+def _by_images(rng, fresh, mouse, height: int, width: int) -> np.ndarray:
+    """The same while it looks at images, [image neuron]."""
+    images = [synthesis.image(rng, height, width) for _ in range(CALIBRATION_IMAGES)]
+    center = np.broadcast_to(mouse.eye_mean, (len(images), 2))
+    return neurons.drive_by_images(fresh, np.stack(images), center)
+
+
+def _calibrated(rng, fresh, mouse, driven: np.ndarray, noise: float) -> neurons.Population:
+    """Sets the units: drives of rms 1, mean rates of 1 at rest, noise, standard deviations."""
+    rested = np.array([[mouse.dilation_mean, 0.0]])
     drive_std = np.sqrt(np.mean(driven**2, axis=0, dtype=np.float64)) + 1e-12
     fresh = dataclasses.replace(fresh, drive_std=drive_std)
     bare = dataclasses.replace(fresh, baseline=np.zeros(len(fresh)))

@@ -12,6 +12,7 @@ response is the interpolated expected sample.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ IMAGING_RATE_HZ = 8.0
 KERNEL_FRAMES = 11  # 0.37 s
 LEAD_FRAMES = 30  # of grey screen before every clip: more than kernel and microscope remember
 LEVEL_STD = 57.0  # grey levels; the video enters as (level - GREY) / LEVEL_STD
+BANK_BYTES = 32e6  # of fields that are projected on at once
 SIGNAL_STEPS, FIELD_STEPS = 2**10, 2**14
 
 
@@ -78,12 +80,7 @@ def drive(neurons: Population, video: np.ndarray, pupil_center: np.ndarray) -> n
     video: [time height width] grey levels. pupil_center: [time 2]. Returns [time neuron] float32;
     before the first frame the screen was grey.
     """
-    signal = (video.astype(np.float32) - np.float32(textures.GREY)) / np.float32(LEVEL_STD)
-    shift = (pupil_center - neurons.eye_reference) @ neurons.eye_matrix.T
-    if shift.any():
-        signal = textures.displace(signal, shift[:, 0], shift[:, 1])
-    projected = _projected(neurons.fields, signal)
-    even, odd = projected[..., 0], projected[..., 1]
+    even, odd = _seen(neurons, video, pupil_center)
     fast, slow = neurons.kernels[:, 0].astype(np.float32), neurons.kernels[:, 1].astype(np.float32)
     selectivity = neurons.direction_selectivity.astype(np.float32)
     first = _causal(even, fast) - selectivity * _causal(odd, slow)
@@ -95,6 +92,28 @@ def drive(neurons: Population, video: np.ndarray, pupil_center: np.ndarray) -> n
     return first
 
 
+def drive_by_images(
+    neurons: Population, images: np.ndarray, pupil_center: np.ndarray
+) -> np.ndarray:
+    """The same for images, each by itself: [image neuron] float32 from [image height width].
+
+    pupil_center: [image 2]. A simple cell is driven by its first field, a complex cell by the
+    energy of both; there is no time, hence neither kernels nor directions.
+    """
+    even, odd = _seen(neurons, images, pupil_center)
+    return np.where(neurons.is_complex, np.hypot(even, odd), even)
+
+
+def _seen(neurons, video: np.ndarray, pupil_center: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every frame on the first and on the second field of all neurons, [time neuron] float32."""
+    signal = (video.astype(np.float32) - np.float32(textures.GREY)) / np.float32(LEVEL_STD)
+    shift = (pupil_center - neurons.eye_reference) @ neurons.eye_matrix.T
+    if shift.any():
+        signal = textures.displace(signal, shift[:, 0], shift[:, 1])
+    projected = _projected(neurons.fields, signal)
+    return projected[..., 0], projected[..., 1]
+
+
 def _projected(fields: np.ndarray, signal: np.ndarray) -> np.ndarray:
     """The signal [time height width] on every field, [time neuron 2] float32.
 
@@ -103,11 +122,12 @@ def _projected(fields: np.ndarray, signal: np.ndarray) -> np.ndarray:
     """
     pixels = np.rint(signal.reshape(len(signal), -1).astype(np.float64) * SIGNAL_STEPS)
     projected = np.empty((len(signal), len(fields), 2), np.float32)
-    for first in range(0, len(fields), 256):  # at a time, to bound the memory
-        some = fields[first : first + 256]
+    step = int(np.clip(BANK_BYTES / (16 * pixels.shape[1]), 1, 256))  # to bound the memory
+    for first in range(0, len(fields), step):
+        some = fields[first : first + step]
         bank = some.reshape(len(some) * 2, -1).astype(np.float64)
-        sums = pixels @ bank.T
-        projected[:, first : first + 256] = (sums / SIGNAL_STEPS).reshape(len(signal), -1, 2)
+        sums = (bank @ pixels.T).T  # in this order up to 80 times faster
+        projected[:, first : first + step] = (sums / SIGNAL_STEPS).reshape(len(signal), -1, 2)
     return projected
 
 
@@ -178,6 +198,23 @@ def respond(
     if rng is None:
         return rates, rates
     return rates, (weight @ draw(rng, expected, neurons.noise)) * neurons.scale
+
+
+def respond_to_images(
+    neurons: Population,
+    images: np.ndarray,
+    behavior: np.ndarray,
+    pupil_center: np.ndarray,
+    rngs: Sequence[np.random.Generator],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rates and responses [image neuron] float64, one number for each image.
+
+    images: [image height width]. behavior: [image 2], dilation and speed; pupil_center: [image 2].
+    rngs: one for each image.
+    """
+    expected = activity(neurons, drive_by_images(neurons, images, pupil_center), behavior)
+    drawn = [draw(rng, mean, neurons.noise) for rng, mean in zip(rngs, expected, strict=True)]
+    return expected * neurons.scale, np.stack(drawn) * neurons.scale
 
 
 def draw(rng: np.random.Generator, expected: np.ndarray, noise: np.ndarray) -> np.ndarray:

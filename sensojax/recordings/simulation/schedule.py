@@ -21,6 +21,8 @@ REPEATED = {
     "final_test_bonus": (124, 4),
     "none": (8, 1),
 }
+# The same for images (baselines 2.1).
+REPEATED_IMAGES = {"validation": (500, 4), "test": (1000, 4), "final_test": (1000, 4)}
 FEWEST_TRIALS = 16
 PINK, DOTS, KINEMATOGRAM, GABOR, IMAGES = synthesis.OUT_OF_DOMAIN
 # Mice A to E, then G to I: (live; final, final).
@@ -84,13 +86,36 @@ def schedule(
     )
 
 
-def tier_counts(trials: int, train_share: float) -> dict[str, int]:
+def of_images(rng: np.random.Generator, trials: int, train_share: float) -> Schedule:
+    """A session of images: those of train are shown once, the others again and again."""
+    tiers, clips, distinct = [], [], 0
+    for tier, count in tier_counts(trials, train_share, REPEATED_IMAGES).items():
+        shown = count if tier == "train" else distinct_images(count)
+        clips += [distinct + trial % shown for trial in range(count)]
+        tiers += [tier] * count
+        distinct += shown
+    order = rng.permutation(trials)
+    return Schedule(
+        tiers=np.array(tiers)[order],
+        clips=np.array(clips)[order],
+        presented=rng.permutation(trials) + 1,
+        kinds=np.full(distinct, "image"),
+        lengths=np.ones(distinct, int),
+    )
+
+
+def distinct_images(trials: int) -> int:
+    """How many images share so many trials: 100 for 1000, fewer (and fewer repeats) for less."""
+    return int(np.clip(round((10 * trials) ** 0.5), 1, max(trials // 2, 1)))
+
+
+def tier_counts(trials: int, train_share: float, repeated=REPEATED) -> dict[str, int]:
     """Trials per tier: a share of train, the rest in the published proportions."""
     rest = trials - round(train_share * trials)
-    total = sum(published for published, _ in REPEATED.values())
+    total = sum(published for published, _ in repeated.values())
     counts = {
         tier: max(least, round(rest * published / total))
-        for tier, (published, least) in REPEATED.items()
+        for tier, (published, least) in repeated.items()
     }
     return {"train": max(1, trials - sum(counts.values()))} | counts
 

@@ -21,6 +21,7 @@ from sensojax.stimuli import synthesis
 from sensojax.types import MODALITIES
 from sensojax.writing import write_atomically
 
+TRIALS_AT_ONCE = 1
 BLOCK_BYTES = 48e6  # of trials held at once while their statistics are computed
 # What the random generators of a mouse are for; the numbers are part of the seeds.
 HABITS, ANATOMY, SCHEDULE, CLIP, BEHAVIOR, NOISE = range(6)
@@ -45,6 +46,11 @@ class Mouse:
             np.random.SeedSequence(self.settings.seed, spawn_key=(self.number, *key))
         )
 
+    @property
+    def screen(self) -> tuple[int, int]:
+        """(height, width) of what the neurons see, pixels."""
+        return self.settings.height, self.settings.width
+
     @functools.cached_property
     def habits(self) -> behavior.Habits:
         return behavior.habits(self.rng(HABITS))
@@ -55,13 +61,13 @@ class Mouse:
         return anatomy.population(
             self.rng(ANATOMY),
             chosen.neurons,
-            chosen.height,
-            chosen.width,
+            *self.screen,
             self.habits,
             noise=chosen.noise,
             eye_shift=chosen.eye_shift,
             normalization=chosen.normalization,
             types=self.types,
+            still=chosen.kind == "static",
         )
 
     @property
@@ -72,7 +78,8 @@ class Mouse:
         shared = np.random.default_rng(
             np.random.SeedSequence(self.settings.seed, spawn_key=(SHARED, ANATOMY))
         )
-        return anatomy.cell_types(shared, self.settings.types, self.settings.height)
+        chosen = self.settings
+        return anatomy.cell_types(shared, chosen.types, self.screen[0], chosen.kind == "static")
 
     @functools.cached_property
     def schedule(self) -> schedules.Schedule:
@@ -97,6 +104,12 @@ def trial_files(folder: Path, index: int) -> dict[str, Path]:
     """Where the arrays of a trial belong; the rates are the last to be written."""
     paths = {key: folder / "data" / key / f"{index}.npy" for key in MODALITIES}
     return paths | {"rates": folder / "truth" / "rates" / f"{index}.npy"}
+
+
+def write_trials(folder: Path, mouse: Mouse, clips: list[np.ndarray], indices: list[int]) -> None:
+    """Simulates and writes some trials, each with its clip."""
+    for clip, index in zip(clips, indices, strict=True):
+        write_trial(folder, mouse, clip, index)
 
 
 def write_trial(folder: Path, mouse: Mouse, clip: np.ndarray, index: int) -> None:

@@ -7,7 +7,7 @@ every trial keep it with `finish`, one file per mouse, and see with `is_done` wh
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,10 @@ import numpy as np
 
 from sensojax.conversion.trials import compact
 from sensojax.errors import UserError
-from sensojax.recordings import files, sensorium2023
+from sensojax.recordings import colliculus2017, competition, files, formats
 from sensojax.store import TrialStore
 from sensojax.tools.sources import Source
+from sensojax.types import Recording
 from sensojax.writing import write_array_atomically, write_atomically
 
 
@@ -73,20 +74,26 @@ def _of_store(source: Source) -> Shown:
 
 
 def _of_recording(source: Source) -> Shown:
-    recording = sensorium2023.read(source.where, source.mouse)
-    found = files.find(source.where, sensorium2023.TIERS_FILE)
-    session = next(each for each in found if each.name == source.mouse)
-    first = files.header(session, "data/videos/0.npy").shape
+    recording = formats.read(source.where, source.mouse)
+    for file in colliculus2017.find(source.where):
+        if file.stem == source.mouse:
+            return _of_file(file, recording)
+    session = competition.choose(source.where, source.mouse)
+    layout = formats.of(session).LAYOUT
+    folder = layout.folder("videos")
+    first = files.header(session, f"{folder}/0.npy").shape
+    pixels = layout.rows("videos", first)
 
     def read(row: int) -> np.ndarray:
-        name = f"data/videos/{row}.npy"
+        name = f"{folder}/{row}.npy"
         video = files.load(session, name)
-        if video.shape[:-1] != first[:-1] or video.dtype.kind not in "fiu":
+        if layout.rows("videos", video.shape) != pixels or video.dtype.kind not in "fiu":
             raise UserError(
                 f"{session.where(name)} holds {video.dtype} of shape {video.shape}, expected "
-                f"numbers in {first[:-1]} pixels as in the first trial; copy this file again from "
+                f"numbers in {pixels} pixels as in the first trial; copy this file again from "
                 "its source."
             )
+        video = layout.time_last("videos", video)
         missing = np.isnan(video).any(axis=(0, 1))
         frames = int(np.argmax(missing)) if missing.any() else len(missing)
         return compact(np.moveaxis(video[..., :frames], -1, 0))
@@ -97,18 +104,35 @@ def _of_recording(source: Source) -> Shown:
         tiers=recording.tiers,
         frame_rate_hz=recording.frame_rate_hz,
         columns=recording.trial_columns,
-        padded_frames=first[-1],
-        version=_version(session, recording.tiers),
+        padded_frames=1 if layout.still else first[-1],
+        version=_version(_files(session, folder, recording.tiers), recording.tiers),
         read=read,
         folder=session.path if in_folder else None,
     )
 
 
-def _version(session: files.Folder | files.Zip, tiers: tuple[str, ...]) -> str:
-    """Changes when a tier, or the size or the time of a file of videos, does."""
-    paths = [session.path]
+def _of_file(file: Path, recording: Recording) -> Shown:
+    """Of a recording that is one file, whose trials are equally long."""
+    return Shown(
+        mouse=recording.mouse,
+        tiers=recording.tiers,
+        frame_rate_hz=recording.frame_rate_hz,
+        columns=recording.trial_columns,
+        padded_frames=recording.read(0).num_frames,
+        version=_version([file], recording.tiers),
+        read=lambda row: compact(recording.read(row).video),
+    )
+
+
+def _files(session: files.Folder | files.Zip, folder: str, tiers: tuple[str, ...]) -> list[Path]:
+    """The files that hold the videos of a session."""
     if isinstance(session, files.Folder):
-        paths = [session.path / f"data/videos/{row}.npy" for row in range(len(tiers))]
+        return [session.path / f"{folder}/{row}.npy" for row in range(len(tiers))]
+    return [session.path]
+
+
+def _version(paths: Sequence[Path], tiers: tuple[str, ...]) -> str:
+    """Changes when a tier, or the size or the time of a file of videos, does."""
     stats = [path.stat() for path in paths]
     told = [tiers, *((each.st_size, each.st_mtime_ns) for each in stats)]
     return hashlib.sha256(repr(told).encode()).hexdigest()

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from sensojax import progress, zarrs
+from sensojax.errors import UserError
 from sensojax.stimuli import kinds
 from sensojax.stimuli.kinds import Evidence
 from sensojax.tools import sources
@@ -65,8 +66,13 @@ def look(videos: Shown, workers: int = 0) -> Found:
     """Classifies every different video of a mouse once, with several threads.
 
     Which videos are the same is taken from the store or the trial table where known, else from
-    their bytes.
+    their bytes. Raises UserError for a mouse that looked at images.
     """
+    if videos.padded_frames == 1:
+        raise UserError(
+            f"found images in mouse {videos.mouse}, expected videos, of which there are several "
+            "kinds; leave this mouse out."
+        )
     used = [trial for trial, tier in enumerate(videos.tiers) if tier != "none"]
     first = np.arange(len(videos.tiers))
     known = _known_videos(videos)

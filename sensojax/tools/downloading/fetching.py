@@ -50,7 +50,7 @@ class Watch:
         """Something a person should know, and that does not end the transfer."""
 
 
-class _Again(Exception):
+class Again(Exception):
     """An attempt failed for a reason that may pass; `wait`: seconds the server asks for."""
 
     def __init__(self, reason: object, wait: float = 0.0):
@@ -68,7 +68,7 @@ def fetch(
     such file or cannot be reached, when the disk is too small, or when another process is at it.
     """
     watch = watch or Watch()
-    _check_address(address)
+    check_address(address)
     with Partial(path, address) as partial:
         for last in (False, True):
             watch.begin("fetching")
@@ -96,12 +96,12 @@ def size_of(address: str) -> int | None:
 
     Not every server that has a file answers such questions, so no answer means nothing.
     """
-    _check_address(address)
+    check_address(address)
     request = urllib.request.Request(address, method="HEAD")
     try:
-        with _open(request) as answer:
+        with open_address(request) as answer:
             return answers.length(answer)
-    except (_Again, urllib.error.HTTPError):
+    except (Again, urllib.error.HTTPError):
         return None
 
 
@@ -122,7 +122,7 @@ def _complete(partial: Partial, watch: Watch) -> None:
     while not partial.complete:
         try:
             _receive(partial, watch)
-        except _Again as error:
+        except Again as error:
             # A server that always begins anew makes progress only beyond what was reached before.
             failures = 1 if partial.have >= best + PROGRESS else failures + 1
             best = max(best, partial.have)
@@ -146,31 +146,31 @@ def _wait(seconds: float, partial: Partial, watch: Watch) -> None:
 
 
 def _receive(partial: Partial, watch: Watch) -> None:
-    """One request and what comes back from it; raises _Again when that was not all."""
+    """One request and what comes back from it; raises Again when that was not all."""
     request = urllib.request.Request(partial.address, headers=partial.headers())
     try:
-        with _open(request) as answer:
+        with open_address(request) as answer:
             expected = _place(answer, partial)
             missing = 0 if partial.size is None else partial.size - partial.have
             check_space(partial.path.parent, missing, partial.name)
             watch.at(partial.have, partial.size)
-            while chunk := _read(answer, CHUNK if expected is None else min(CHUNK, expected)):
+            while chunk := read_some(answer, CHUNK if expected is None else min(CHUNK, expected)):
                 partial.append(chunk)
                 expected = None if expected is None else expected - len(chunk)
                 watch.at(partial.have, partial.size)
     except urllib.error.HTTPError as error:
         if error.code != 416:
-            raise _refused(error, partial.address) from error
+            raise refused(error, partial.address) from error
         # Nothing lies beyond what we have: either that is all, or the file has become shorter.
         if answers.byte_range(error)[1] == partial.have:
             partial.size = partial.have
             return
         partial.restart()
-        raise _Again("the file on the server has changed") from error
+        raise Again("the file on the server has changed") from error
     if partial.size is None:
         partial.size = partial.have  # the server ended it and never said how long it would be
     if not partial.complete:
-        raise _Again(f"the connection ended at {partial.have} of {partial.size} bytes")
+        raise Again(f"the connection ended at {partial.have} of {partial.size} bytes")
 
 
 def _place(answer, partial: Partial) -> int | None:
@@ -185,22 +185,23 @@ def _place(answer, partial: Partial) -> int | None:
                 (n for n in (missing, answers.length(answer)) if n is not None), default=None
             )
         partial.restart()
-        raise _Again("the file on the server has changed")
+        raise Again("the file on the server has changed")
     if answer.status != 200:
-        raise _Again(f"the server answered {answer.status} {answer.reason}")
+        raise Again(f"the server answered {answer.status} {answer.reason}")
     length = answers.length(answer)
     partial.restart(version, length)  # all of it comes, whether or not we asked for less
     return length
 
 
-def _open(request: urllib.request.Request):
+def open_address(request: urllib.request.Request):
+    """The answer to a request; raises Again for what may pass, HTTPError for what will not."""
     try:
         return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         error.close()  # it is an answer too, with a connection of its own
         if error.code in BUSY:
             reason = f"the server answered {error.code} {error.reason}"
-            raise _Again(reason, answers.retry_after(error)) from error
+            raise Again(reason, answers.retry_after(error)) from error
         raise
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
@@ -209,18 +210,18 @@ def _open(request: urllib.request.Request):
                 f"the certificate of {request.host} cannot be trusted ({reason.verify_message}); "
                 "check this machine's clock and certificates."
             ) from error
-        raise _Again(reason) from error
+        raise Again(reason) from error
 
 
-def _read(answer, count: int) -> bytes:
+def read_some(answer, count: int) -> bytes:
     """What has arrived, up to so many bytes; nothing at the end, also at an early one."""
     try:
         return answer.read1(count) if count else b""
     except (OSError, http.client.HTTPException) as error:
-        raise _Again(error) from error
+        raise Again(error) from error
 
 
-def _refused(error: urllib.error.HTTPError, address: str) -> UserError:
+def refused(error: urllib.error.HTTPError, address: str) -> UserError:
     """What to tell of an answer that will not change."""
     if error.code in (404, 410):
         folder, _, name = address.rpartition("/")
@@ -238,14 +239,15 @@ def _refused(error: urllib.error.HTTPError, address: str) -> UserError:
 def _listed(folder: str) -> list[str]:
     """The files that a plain web server lists in a folder; none from any other."""
     try:
-        with _open(urllib.request.Request(folder + "/")) as answer:
-            page = _read(answer, CHUNK).decode("utf-8", "replace")
-    except (_Again, urllib.error.HTTPError):
+        with open_address(urllib.request.Request(folder + "/")) as answer:
+            page = read_some(answer, CHUNK).decode("utf-8", "replace")
+    except (Again, urllib.error.HTTPError):
         return []
     return answers.listed(page)
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str) -> None:
+    """Raises UserError unless it is a web address."""
     parts = urllib.parse.urlsplit(address)
     odd = any(letter <= " " for letter in address)
     if parts.scheme not in ("http", "https") or not parts.hostname or odd:

@@ -1,0 +1,190 @@
+"""The core of ViV1T as it came third in Sensorium 2023: a transformer over the whole clip.
+
+Sliding patches of 25 frames become tokens, which know their place and time from learned codes.
+First the tokens of each frame look at each other, then those of each place, at earlier and at later
+frames alike: it is not causal. Behaviour enters as planes of the video, or through a small network
+in front of each block, which adds to every token what the animal did in its frames. (sota 2; the
+defaults are the published model.)
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sensojax.errors import check_name
+from sensojax.models import dropping, transformer
+from sensojax.models.layers import Linear
+from sensojax.models.token_places import Places
+from sensojax.models.tokens import Tokenizer
+from sensojax.models.transformer import PLACES, TIME, Settings, Stack
+
+# The smallest useful core, for tests of the contract that all cores keep.
+TINY = dict(
+    features=8,
+    heads=2,
+    head_width=4,
+    hidden=6,
+    spatial_blocks=1,
+    temporal_blocks=1,
+    patch=3,
+    stride=2,
+    patch_frames=2,
+    max_frames=8,
+)
+BLOCKS = {"parallel": transformer.Parallel, "sequential": transformer.Sequential}
+BEHAVIORS = ("planes", "network")
+CODES = ("none", "learned", "sines")
+
+
+class BehaviorNetwork(nnx.Module):
+    """What the animal did in a token's frames -> what is added to the token."""
+
+    def __init__(self, columns: int, frames: int, features: int, rngs: nnx.Rngs):
+        self.frames = frames
+        self.hidden = Linear(columns * frames, features // 2, rngs=rngs)
+        self.out = Linear(features // 2, features, rngs=rngs)
+
+    def __call__(self, state: jax.Array) -> jax.Array:
+        """[batch time column] -> [batch time' feature], the first frames being lost."""
+        left = state.shape[1] - self.frames + 1
+        # Released weights have all frames of the behaviour before those of the pupil.
+        parts = (state[..., :2], state[..., 2:])
+        seen = [part[:, first : first + left] for part in parts for first in range(self.frames)]
+        return jnp.tanh(self.out(jnp.tanh(self.hidden(jnp.concatenate(seen, axis=-1)))))
+
+
+class Core(nnx.Module):
+    """Video [batch time height width channel] -> features [batch time' row column feature].
+
+    blocks: "parallel" or "sequential". features: of a token. heads, head_width, hidden, activation,
+    normalize_queries, score_scale: of each block. patch, stride: of tokens, pixels. patch_frames:
+    that a token sees. patch_norm: whether the pixels of a patch are normalised first. space_code,
+    time_code: of CODES, learned ones for clips of at most max_frames. behavior: "planes"
+    are channels like the picture, for a "network" they are what they say. patch_dropout: rate of
+    leaving out single numbers of tokens in training; the other rates: `transformer`. recompute:
+    less memory, a third more time. frame_size: (height, width) of videos, pixels, for learned codes
+    of space.
+    """
+
+    causal = False
+
+    def __init__(
+        self,
+        input_channels: int,
+        *,
+        blocks: str = "parallel",
+        features: int = 112,
+        heads: int = 11,
+        head_width: int = 48,
+        hidden: int = 136,
+        activation: str = "gelu",
+        normalize_queries: bool = False,
+        score_scale: str = "head",
+        spatial_blocks: int = 3,
+        temporal_blocks: int = 5,
+        patch: int = 7,
+        stride: int = 2,
+        patch_frames: int = 25,
+        patch_norm: bool = True,
+        space_code: str = "learned",
+        time_code: str = "learned",
+        max_frames: int = 300,
+        behavior: str = "planes",
+        patch_dropout: float = 0.1338,
+        attention_dropout: float = 0.358,
+        hidden_dropout: float = 0.0592,
+        drop_path: float = 0.0505,
+        recompute: bool = False,
+        frame_size: tuple[int, int] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        check_name(blocks, BLOCKS, "core.blocks")
+        check_name(behavior, BEHAVIORS, "core.behavior")
+        check_name(space_code, CODES, "core.space_code")
+        check_name(time_code, CODES, "core.time_code")
+        settings = Settings(
+            features=features,
+            heads=heads,
+            head_width=head_width,
+            hidden=hidden,
+            activation=activation,
+            norm="layer",
+            normalize_queries=normalize_queries,
+            score_scale=score_scale,
+            attention_dropout=attention_dropout,
+            hidden_dropout=hidden_dropout,
+            drop_path=drop_path,
+        )
+        settings.check()
+        dropping.check(patch_dropout, "core.patch_dropout")
+        self.behavior = behavior
+        self.tokenizer = Tokenizer(
+            1 if behavior == "network" else input_channels,
+            features,
+            frames=patch_frames,
+            patch=patch,
+            stride=stride,
+            padded=False,
+            patch_norm=patch_norm,
+            norm="layer",
+            rngs=rngs,
+        )
+        most_tokens = max_frames - self.tokenizer.lost_frames
+        self.places = Places.of(
+            self.tokenizer, space_code, time_code, most_tokens, frame_size, rngs
+        )
+
+        def stack(count):
+            networks = [
+                BehaviorNetwork(input_channels - 1, patch_frames, features, rngs)
+                for _ in range(count * (behavior == "network"))
+            ]
+            return Stack(
+                [BLOCKS[blocks](settings, rngs) for _ in range(count)],
+                networks,
+                recompute=recompute,
+            )
+
+        self.in_space, self.in_time = stack(spatial_blocks), stack(temporal_blocks)
+        self.num_features = features
+        self.patch_dropout = patch_dropout
+        self.drops = any((patch_dropout, attention_dropout, hidden_dropout, drop_path))
+
+    @property
+    def lost_frames(self) -> int:
+        """Frames at the beginning of a clip for which there is no result."""
+        return self.tokenizer.lost_frames
+
+    def __call__(
+        self, video: jax.Array, *, train: bool, noise: jax.Array | None = None
+    ) -> jax.Array:
+        """noise: from `draw_noise` in training, else None."""
+        state = None
+        if self.behavior == "network":
+            # The planes are the same everywhere but around a canvas (`inputs.canvas`).
+            height, width = video.shape[2:4]
+            state = video[:, :, height // 2, width // 2, 1:]
+            video = video[..., :1]
+        tokens = self.tokenizer(video)
+        keys = dropping.numbered(noise, 0)
+        tokens = self.places(dropping.drop(tokens, keys, self.patch_dropout))
+        x = tokens.reshape(*tokens.shape[:2], -1, self.num_features)
+        x = self.in_space(x, PLACES, keys=dropping.numbered(noise, 1), state=state)
+        x = self.in_time(x, TIME, keys=dropping.numbered(noise, 2), state=state)
+        return x.reshape(tokens.shape)
+
+    def draw_noise(self, key: jax.Array, batch: int, time: int) -> jax.Array | None:
+        """A key for each example, from which all that it leaves out is drawn: [batch]."""
+        return jax.random.split(key, batch) if self.drops else None
+
+    def map_size(self, height: int, width: int) -> tuple[int, int]:
+        """(rows, columns) of tokens for a video of this size."""
+        return self.tokenizer.grid(height, width)
+
+    def map_to_image(self, points: jax.Array, height: int, width: int) -> jax.Array:
+        """Where the patches of points of the map lie in the video, both [point 2] in -1..1."""
+        return self.tokenizer.map_to_image(points, height, width)
+
+    def regularizers(self) -> dict[str, jax.Array]:
+        """None: weights decay in the optimizer, and much is left out."""
+        return {}
