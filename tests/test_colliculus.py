@@ -132,6 +132,14 @@ def test_a_model_that_asks_for_the_pupil_is_refused_where_there_is_none(run, ask
     build.check_recorded(small(run[0]), opened)
 
 
+def test_training_may_be_judged_by_the_loss_and_by_nothing_unheard_of(run):
+    config = small(run[0])
+    assert config["evaluation"]["criterion"] == "poisson_loss"
+    config["evaluation"]["criterion"] = "poison_loss"
+    with pytest.raises(UserError, match=r"evaluation.criterion 'poison_loss'.*'poisson_loss'"):
+        build.check(config)
+
+
 def test_positions_in_the_picture_are_places_in_the_whole_frame():
     inputs = {**runs.preset("scml", "colliculus")["inputs"], "pool": 2}
     opened = SimpleNamespace(

@@ -93,11 +93,12 @@ def test_readme_lines_convert_train_and_score_the_mini_recording(tmp_path):
 
 
 @pytest.mark.slow
-def test_readme_line_simulates_mice(tmp_path):
-    (line,) = readme_lines("python scripts/simulate.py")
-    said = typed(line, {"data/mice": str(tmp_path)}).stdout
-    assert "no animal was recorded" in said
-    assert len(list(tmp_path.glob("dynamic*/meta/trials/tiers.npy"))) == 2
+def test_readme_lines_simulate_mice(tmp_path):
+    videos, images = readme_lines("python scripts/simulate.py")
+    for line, kind in ((videos, "dynamic"), (images, "static")):
+        said = typed(line, {"data/": f"{tmp_path}/"}).stdout
+        assert "no animal was recorded" in said
+        assert len(list(tmp_path.glob(f"*/{kind}*/meta/trials/tiers.npy"))) == 2
 
 
 @pytest.mark.slow
@@ -163,6 +164,23 @@ def test_readme_lines_evaluate_ensemble_ablate_submit_and_transfer(place):
     new = {"transfer.py": "transfer.py:tiny", "NEW_MICE": f"{place}/new"}
     typed(transfer, {**new, **at})
     assert (place / "runs" / "transfer" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_readme_line_predicts_the_responses_of_every_mouse_to_a_film(place):
+    film = np.random.default_rng(0).integers(0, 256, (60, 16, 20), np.uint8)
+    np.save(place / "film.npy", film)
+    (line,) = readme_lines("python -m sensojax.predict")
+    at = {
+        "runs/colliculus": f"{place}/runs/dynamic",
+        "film.npy": f"{place}/film.npy",
+        "predicted.npy": f"{place}/predicted.npz",  # of two mice
+    }
+    typed(line, at)
+    with np.load(place / "predicted.npz") as found:
+        assert len(found.files) == 2
+        for mouse in found.files:
+            assert len(found[mouse]) == len(film) and np.nanmin(found[mouse]) >= 0
 
 
 @pytest.mark.slow

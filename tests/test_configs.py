@@ -43,6 +43,7 @@ def load(path):
 
 MODULES = {path.stem: load(path) for path in PATHS}
 CASES = [(name, preset) for name, module in MODULES.items() for preset in module.PRESETS]
+SLOW = pytest.mark.slow
 every_preset = pytest.mark.parametrize(("name", "preset"), CASES)
 
 
@@ -178,7 +179,11 @@ def test_what_a_preset_names_can_be_built_from_its_other_settings(name, preset):
     assert np.isfinite(build.loss(config["loss"])(ones, ones, jnp.ones((1, 2), bool)))
 
 
-@every_preset
+# Tracing a step takes seconds: fast for the first preset of each page, the one users begin with.
+FIRST = [pytest.param(n, p, marks=() if p == MODULES[n].PRESETS[0] else SLOW) for n, p in CASES]
+
+
+@pytest.mark.parametrize(("name", "preset"), FIRST)
 def test_a_whole_training_step_fits_together(name, preset):
     """Encoder, optimizer, loss and preparation of a preset, traced on shapes alone."""
     config = config_of(name, preset).to_dict()

@@ -51,6 +51,7 @@ def test_mean_prediction_is_the_mean_of_the_members_predictions():
     assert observed["mouse"] == 2.0
 
 
+@pytest.mark.slow
 def test_an_ensemble_says_that_it_is_one_and_of_which_seeds(one_by_one):
     folder, scores = one_by_one
     (score,) = scores.values()
@@ -59,6 +60,7 @@ def test_an_ensemble_says_that_it_is_one_and_of_which_seeds(one_by_one):
     assert Scorer().score(folder, ["oracle"])["oracle"].correlation == score.correlation
 
 
+@pytest.mark.slow
 def test_an_ensemble_scores_unlike_each_of_its_members(one_by_one):
     folder, scores = one_by_one
     single = [

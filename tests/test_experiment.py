@@ -166,6 +166,7 @@ def killed_and_continued(workdir, data, cache, moments, changes=types.MappingPro
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_run_killed_twice_ends_bit_equal(whole, data, cache, tmp_path):
     killed_and_continued(tmp_path / "run", data, cache, [3, 6])
     assert runs.final(tmp_path / "run") == runs.final(whole[0])

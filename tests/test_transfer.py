@@ -20,6 +20,7 @@ from sensojax.training import journal, mesh
 from tests import runs
 
 NEW_MOUSE = simulated.name(2)
+pytestmark = pytest.mark.slow  # every test needs two trained runs
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,10 @@ The organisers' LSTM and the entrants' frame-wise network and convolutional LSTM
 frames, learn as many steps and are scored on the same frames as our factorised model. Presets and
 settings are those of configs/colliculus.py. Their bits per spike, in a table of its own:
 `python -m sensojax.evaluate --runs 'runs/ablations/colliculus_models/*' --measures bits_per_spike`.
+
+On the simulated recording the published models stay where those of the competition did, near the
+null model: bits per spike -0.04 (lstm), 0.03 (mlp) and -0.06 (conv_lstm), against 0.70 (factorized;
+the true rates have 1.26).
 """
 
 import copy

@@ -36,7 +36,7 @@ from sensojax.build.model import (
     predictor,
 )
 from sensojax.build.naming import components
-from sensojax.build.scoring import evaluator, fields
+from sensojax.build.scoring import evaluator, fields, null_means
 
 __all__ = [
     "ENSEMBLE",
@@ -59,6 +59,7 @@ __all__ = [
     "mouse_weights",
     "new_core",
     "new_encoder",
+    "null_means",
     "optimizer",
     "predictor",
     "prepare",

@@ -233,7 +233,7 @@ def _cost(used: Mapping[str, float]) -> str:
     rows = {
         "parameters": f"{used['parameters']:,}",
         "time": f"{used['seconds']:,.0f} s",
-        "peak memory": f"{used['peak_memory_bytes'] / 1e9:.2f} GB",
+        "most memory of the process": f"{used['peak_memory_bytes'] / 1e9:.2f} GB",
     }
     return "<h2>What it cost</h2>\n" + words(rows.items())
 

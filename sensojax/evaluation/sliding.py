@@ -54,6 +54,11 @@ class Windows:
         return np.arange(0, self.frames, self.frame_step)
 
     @property
+    def predicted(self) -> np.ndarray:
+        """Those of them that it predicts."""
+        return self.seen[self.lost_frames :]
+
+    @property
     def span(self) -> int:
         """From the first to the last of these frames."""
         return int(self.seen[-1]) + 1
@@ -80,7 +85,7 @@ def predict(
         predicted = model(shown)
         for mouse, (starts, share) in part.items():
             size, time, neurons = total[mouse].shape
-            frames = _frames(starts, windows).reshape(size, -1, 1)
+            frames = _frames(starts, windows.predicted).reshape(size, -1, 1)
             places = frames == jnp.arange(time)[None, None]
             spread = jnp.where(places, share.reshape(size, -1, 1), 0.0)
             blended = jnp.einsum(
@@ -151,7 +156,7 @@ def _starts(length: jax.Array, time: int, windows: Windows) -> tuple[jax.Array, 
 def _shares(starts: jax.Array, used: jax.Array, time: int, windows: Windows) -> jax.Array:
     """What every predicted frame of one trial's windows counts, [window frame]: 1 in all for each
     frame of the trial that has been predicted."""
-    frames = _frames(starts, windows)
+    frames = _frames(starts, windows.predicted)
     place = np.arange(len(windows.seen))[windows.lost_frames :] + 1
     counts = np.ones_like(place) if windows.blending == "uniform" else place
     counts = jnp.where(used[:, None], counts[None], 0)
@@ -162,19 +167,15 @@ def _shares(starts: jax.Array, used: jax.Array, time: int, windows: Windows) -> 
     return counts / jnp.maximum(total[frames], 1)
 
 
-def _frames(starts: jax.Array, windows: Windows) -> jax.Array:
-    """The frames that windows predict: [... window] -> [... window frame]."""
-    return _reached(starts, windows.seen[windows.lost_frames :])
-
-
-def _reached(starts, places):
+def _frames(starts: jax.Array, places: np.ndarray) -> jax.Array:
+    """These places of windows as frames of the trial: [... window] -> [... window frame]."""
     return starts[..., None] + places.reshape(*(1,) * starts.ndim, -1)
 
 
 def _cut(batch: Batch, starts: jax.Array, windows: Windows) -> Batch:
     """The windows as examples, [batch*window time ...]; without responses, which nobody predicts
     with."""
-    frames = _reached(starts, windows.seen)
+    frames = _frames(starts, windows.seen)
 
     def cut(x):
         found = jax.vmap(lambda of_trial, at: of_trial[at])(x, frames)

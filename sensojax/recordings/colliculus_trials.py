@@ -62,16 +62,9 @@ class Trials:
     @cached_property
     def repeats(self) -> int:
         """How many trials in a row show one segment, as the first trials of the file have it."""
-        frames = np.unique(np.linspace(0, self.num_frames - 1, COMPARED_FRAMES).astype(int))
-        first = [self._frame(0, frame) for frame in frames]
-        for trial in range(1, len(self)):
-            if any(
-                not np.array_equal(self._frame(trial, frame), seen, equal_nan=True)
-                for frame, seen in zip(frames, first, strict=True)
-            ):
-                break
-        else:
-            trial = len(self)
+        first, trial = self._some_frames(0), 1
+        while trial < len(self) and np.array_equal(self._some_frames(trial), first, equal_nan=True):
+            trial += 1
         if len(self) % trial:
             raise UserError(
                 f"found {len(self)} trials in {self.where}, the first {trial} of which show the "
@@ -115,8 +108,11 @@ class Trials:
             return self.file.read(name, (slice(None), slice(None), index)).T
         return self.file.read(name, index)
 
-    def _frame(self, index: int, frame: int) -> np.ndarray:
-        at = (slice(None), frame, index) if self._backwards else (index, frame)
+    def _some_frames(self, index: int) -> np.ndarray:
+        """A few frames of a trial, from its first to its last."""
+        spread = np.linspace(0, self.num_frames - 1, COMPARED_FRAMES)
+        frames = np.unique(spread.astype(int)).tolist()
+        at = (slice(None), frames, index) if self._backwards else (index, frames)
         return self.file.read(MOVIE, at)
 
     def _refuse_another_film(self, index: int, shown: str) -> None:

@@ -42,6 +42,17 @@ def take(book: Journal, *steps: int, loss=1.0):
         )
 
 
+def test_seconds_at_work_leave_out_the_pauses_between_runs():
+    times = {"run": ("00:00", "02:00", "03:00"), "step": ("00:30", "01:00", "02:20")}
+    order = ("run 0", "step 0", "step 1", "run 1", "step 2", "run 2")
+    lines = []
+    for kind, number in (each.split() for each in order):
+        time = f"2026-01-01T10:{times[kind][int(number)]}.500+00:00"
+        lines.append({"kind": kind, "step": 0, "time": time})
+    assert journal.seconds(lines) == 60 + 20
+    assert journal.seconds([]) == 0
+
+
 def told(workdir, kind):
     return [line["step"] for line in journal.read(workdir / journal.NAME) if line["kind"] == kind]
 
