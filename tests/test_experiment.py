@@ -178,7 +178,9 @@ def test_run_killed_at_ten_random_moments_ends_bit_equal(data, cache, tmp_path):
     """Of a longer run, and of a process's whole life: starting, restoring, training, saving."""
     longer = {
         "schedule.steps": 60,
-        "train": dict(evaluate_every=6, log_every=1, checkpoint_every=2),
+        "train.evaluate_every": 6,
+        "train.log_every": 1,
+        "train.checkpoint_every": 2,
     }
     runs.run(tmp_path / "whole", data, longer)
     chance = random.Random(0)
@@ -197,7 +199,9 @@ def test_plateau_that_goes_back_to_its_best_weights_survives_a_stop(
     """The best weights, both counters and the reduced rate come back with the checkpoint."""
     changes = {
         "schedule": runs.PLATEAU,
-        "train": dict(evaluate_every=3, log_every=1, checkpoint_every=2),
+        "train.evaluate_every": 3,
+        "train.log_every": 1,
+        "train.checkpoint_every": 2,
     }
     runs.run(tmp_path / "whole", data, changes)
     told = runs.history(tmp_path / "whole")
