@@ -117,7 +117,7 @@ def _simulated(config: ConfigDict) -> None:
     config.readout.init_sigma = 0.3
     config.readout.bias_start = "matched"
     config.readout.feature_l1 = 0.0
-    config.schedule.steps = 250
+    config.schedule.steps = 300
 
 
 def _tiny(config: ConfigDict) -> None:
