@@ -10,8 +10,11 @@ One published data set (Steinmetz-2) was binned by another rule: `quotient` take
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+
+from sensojax.spikes.clocks import Clock
 
 RULES = ("edges", "quotient")
 BIN_S = 0.02  # of the published tables
@@ -45,3 +48,54 @@ def bins_of(times: np.ndarray, bin_s: float, total: int, rule: str = "edges") ->
     bins[closed] = total - 1
     bins[(times < 0) | (bins >= total)] = -1
     return bins.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class TickBins:
+    """Bins of a window as ticks of a clock: bin i begins at tick `first + i * width + late[i]`.
+
+    late: [bin + 1], 0 or 1, the last for where the window ends. Edges are rounded and times are,
+    so that a time on an edge may lie before it.
+    """
+
+    first: int
+    width: int
+    late: np.ndarray
+
+    def bins_of(self, ticks: np.ndarray) -> np.ndarray:
+        """Each tick's bin, int64 from 0; outside the window a number that no bin has."""
+        ticks = ticks - self.first
+        bins = ticks // self.width
+        on_edge = np.flatnonzero(bins * self.width == ticks)
+        near = bins[on_edge]
+        inside = on_edge[(near >= 0) & (near < len(self.late))]
+        bins[inside] -= self.late[bins[inside]]
+        return bins
+
+
+def tick_bins(
+    clock: Clock, bin_s: float, start: int, stop: int, total: int, rule: str
+) -> TickBins | None:
+    """Bins start..stop in ticks, where `bins_of` says the same of every tick's time; else None.
+
+    None where bins do not hold equally many ticks, or the rule is another.
+    """
+    if rule != "edges" or start >= stop:
+        return None
+    edges = np.arange(start, stop + 1) * bin_s
+    begins = np.ceil((edges - clock.shift_s) * clock.rate_hz).astype(np.int64)
+    # The quotient is one off at most; the first tick whose time is not before the edge counts.
+    begins += clock.seconds(begins) < edges
+    begins -= clock.seconds(begins - 1) >= edges
+    if stop == total:  # the last bin is closed
+        begins[-1] += clock.seconds(begins[-1]) == edges[-1]
+    before, after = clock.seconds(begins - 1), clock.seconds(begins)
+    exact = (before < edges) & (after >= edges)
+    if stop == total:
+        exact[-1] = before[-1] <= edges[-1] < after[-1]
+    width = round(bin_s * clock.rate_hz)
+    steps = begins - width * np.arange(len(begins))
+    late = steps - steps.min()
+    if not exact.all() or width < 2 or late.max() > 1:
+        return None
+    return TickBins(int(steps.min()), width, late)

@@ -59,7 +59,8 @@ class Counts:
         new = (neuron[1:] != neuron[:-1]) | (bins[1:] != bins[:-1])  # np.diff is half as fast
         heads = np.flatnonzero(np.r_[True, new][: len(bins)])
         if np.ndim(count) == 0:
-            total = np.diff(heads, append=len(bins)) * int(count)
+            ends = np.append(heads[1:], len(bins))
+            total = (ends - heads) * int(count)
         else:
             total = np.add.reduceat(count.astype(np.int64), heads) if len(heads) else count
         neuron = neuron[heads].astype(np.int32, copy=False)

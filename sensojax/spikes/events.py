@@ -89,17 +89,24 @@ class EventStore(Session):
         first = math.floor((start - 0.5) * bin_s / self._block_s) - self._first_block
         last = math.floor((stop + 0.5) * bin_s / self._block_s) - self._first_block
         first, last = np.clip([first, last + 1], 0, len(self._block_ends)).tolist()
-        neuron, times = self._read(first, last)
-        bins = binning.bins_of(times, bin_s, total, self.rule)
-        inside = (bins >= start) & (bins < stop)
-        neuron, bins = neuron[inside], bins[inside] - start
+        neuron, ticks, residuals = self._read_ticks(first, last)
+        in_ticks = None
+        if residuals is None and len(self._clocks) == 1:
+            in_ticks = binning.tick_bins(self._clocks[0], bin_s, start, stop, total, self.rule)
+        if in_ticks is None:
+            times = self._times(neuron, ticks, residuals)
+            bins = binning.bins_of(times, bin_s, total, self.rule) - start
+        else:
+            bins = in_ticks.bins_of(ticks)
+        inside = bins.view(np.uint64) < stop - start  # as none below 0 is
+        neuron, bins = neuron[inside], bins[inside]
         return Counts.of_events(neuron, bins, 1, self.num_neurons, stop - start, bin_s)
 
     def trains(self) -> Trains:
         """All spike times as they were written, to the last bit."""
-        neuron, times = self._read(0, len(self._block_ends))
+        neuron, ticks, residuals = self._read_ticks(0, len(self._block_ends))
         return Trains(
-            times=times,
+            times=self._times(neuron, ticks, residuals),
             offsets=np.searchsorted(neuron, np.arange(self.num_neurons + 1)),
             columns=self.columns,
             notes=tuple(self.notes),
@@ -135,8 +142,9 @@ class EventStore(Session):
                 f"{self.resolution_s} s, since its times are not known any better."
             )
 
-    def _read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """The events of blocks start..stop by neuron and then by time: neurons and times."""
+    def _read_ticks(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The events of blocks start..stop by neuron and then by time, [event]: neurons, ticks and
+        what they leave of the times, folded (None: nothing)."""
         stop = max(start, stop)
         arrays = self._arrays(start, stop)
         sizes = arrays["counts"].astype(np.int64)  # [block neuron]
@@ -155,9 +163,13 @@ class EventStore(Session):
             places = layout.places(*by_neuron)
             ticks = ticks[places]
             residuals = None if residuals is None else residuals[places]
+        return neuron, ticks, residuals
+
+    def _times(self, neuron, ticks, residuals) -> np.ndarray:
+        """In seconds, to the last bit."""
         if residuals is not None:
             residuals = layout.unfolded(residuals)
-        return neuron, self._clock_of(neuron).times(ticks, residuals)
+        return self._clock_of(neuron).times(ticks, residuals)
 
     def _clock_of(self, neuron: np.ndarray) -> Clock:
         """The clock of these neurons; of several clocks, one whose numbers are per event."""

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from sensojax.errors import UserError
+from sensojax.spikes import binning
+from sensojax.spikes.clocks import Clock
 from sensojax.spikes.counts import Counts
 from sensojax.spikes.sessions import CountsSession, chunk_borders
 
@@ -85,3 +87,22 @@ def test_a_session_in_memory_answers_for_its_own_bin_width():
     np.testing.assert_array_equal(session.counts(0.02, 4, 9).dense(), array[:, 4:9])
     with pytest.raises(UserError, match=r"found counts of a in bins of 0\.02 s, expected .*0\.05"):
         session.counts(0.05)
+
+
+@pytest.mark.parametrize("clock", [Clock(30_000.0), Clock(1e6), Clock(30_000.3, 0.123)])
+@pytest.mark.parametrize("bin_s", [0.02, 0.1, 0.0166])
+def test_counting_ticks_gives_the_bins_of_their_times(clock, bin_s):
+    total, window = 700, (300, 700)  # up to the end, which is closed
+    near_edges = clock.ticks(np.arange(total + 2) * bin_s)[:, None] + np.arange(-3, 4)
+    ticks = np.unique(near_edges)
+    found = binning.tick_bins(clock, bin_s, *window, total, "edges")
+    assert (found is None) == bool(bin_s * clock.rate_hz % 1)  # when bins hold equally many
+    if found is None:
+        return
+    expected = binning.bins_of(clock.seconds(ticks), bin_s, total)
+    inside = (expected >= window[0]) & (expected < window[1])
+    bins = found.bins_of(ticks)
+    np.testing.assert_array_equal(bins[inside], expected[inside] - window[0])
+    assert ((bins[~inside] < 0) | (bins[~inside] >= window[1] - window[0])).all()
+    if clock.rate_hz == 30_000 and bin_s == 0.02:
+        assert found.late.any()  # such as 0.58 s, which is before the edge of bin 29 as rounded
