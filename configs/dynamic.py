@@ -41,7 +41,8 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         folds=0,  # cross-validation: so many folds of data.tiers, all but data.fold are trained on
         fold=-1,  # this one becomes tier "held_out", for evaluation.validation and .tiers
         fold_rule="identity",  # no film in two folds; or "hash", as the winning code does it
-        normalization="official",  # or "per_neuron"; "none": all, "counts": responses as recorded
+        normalization="official",  # or "per_neuron"; "none": all, "counts": responses as recorded;
+        # or "min_max", and "viv1t2023" for released weights: see pipeline/transforms.py
         window_frames=80,
         window_rule="uniform",  # or "published", which never draws a clip's last frame
         batch_size=8,  # clips of each mouse in a step
@@ -83,6 +84,7 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         feature_l1=0.0,
     )
     config.shifter = dict(name="mlp", num_layers=3, hidden=5)
+    config.gain = dict(name="")  # or "state": the animal's state multiplies responses
     config.output = dict(name="elu", offset=0.0)  # or "softplus", "exponential"
     config.encoder = dict(batch_norm="joint")  # or "per_mouse", as published
     config.transfer = dict(
@@ -131,6 +133,9 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         checkpoint_every=200,
         average=0.0,  # decay of a moving average of the weights, which is scored; published: 0.999
         compute="float32",  # or "bfloat16": the core, in training
+        recompute=False,  # layers again in the backward pass: less memory, see recomputing.py
+        mice_at_once=0,  # through the model, 0 is all; fewer need less memory, and batch norm that
+        # is joint sees only these together
     )
     config.evaluation = dict(
         validation="oracle",
@@ -145,7 +150,7 @@ def get_config(preset: str = "simulated") -> ConfigDict:
         window_frames=0,  # 0: trials as they are; else in windows of so many frames, of which one
         window_step=1,  # begins every so many frames; a frame's prediction is a mean over windows:
         blending="uniform",  # or "linear", where it lies later counts more; "none": only the latest
-        windows_at_once=8,  # of each trial, through the model together
+        windows_at_once=8,  # of each trial, through the model together; on a CPU 1 is fastest
     )
 
     if preset == "kit":

@@ -12,7 +12,8 @@ sensorium2023        the published competition model: sliding patches, learned c
 tiny                 seconds; for tests.
 
 readout=dict(name="attention", embedding=128, bias_start="mean") is the other published readout of
-2025; it takes no shifter.
+2025; it takes no shifter. core=dict(name="v1t") is the transformer of single frames that its
+authors compare it with, readout=dict(name="grouped", groups=1, dropout=0.0) the readout behind it.
 """
 
 from ml_collections import ConfigDict
@@ -61,7 +62,7 @@ def _of_2025(config: ConfigDict) -> None:
         padded=True,
         patch_norm=True,
         registers=24,
-        space_code="rotary",  # or "learned", "sines", "grid", "none"
+        space_code="rotary",  # or "learned", "joint", "sines", "grid", "none"
         time_code="rotary",  # or "learned", "sines", "none"
         rotary_gain="published",  # or "inverse", "none": see rotary.py
         max_frames=300,
@@ -108,8 +109,8 @@ def _of_2023(config: ConfigDict) -> None:
         stride=2,
         patch_frames=25,
         patch_norm=True,
-        space_code="learned",  # or "sines", "none"
-        time_code="learned",
+        space_code="learned",  # or "joint", "sines", "convolution", "none"
+        time_code="learned",  # or "sines", "convolution", "none"
         max_frames=300,
         behavior="planes",  # or "network", in front of each block
         patch_dropout=0.1338,
@@ -126,7 +127,15 @@ def _of_2023(config: ConfigDict) -> None:
     config.optimizer.update(
         weight_decay=0.3939, core_rate=0.0048 / 0.0036, core_weight_decay=0.1789
     )
-    config.schedule.update(initial_rate=0.0036, phases=3, minimal_rate=0.0, epoch_limit=400)
+    config.schedule = dict(
+        name="reductions",
+        initial_rate=0.0036,
+        patience=5,
+        factor=0.3,
+        cuts=2,
+        epoch_limit=400,
+        collapse=True,
+    )
     config.train.compute = "bfloat16"
     config.evaluation.update(most_frames=300, batch_size=1)
 

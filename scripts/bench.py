@@ -1,19 +1,20 @@
 """Measures sensojax beside the published PyTorch code, at the sizes of the published benchmark.
 
     python scripts/bench.py --peer PEER_FOLDER --peer-python PEER_PYTHON --mice 1,5
-    python scripts/bench.py --rows step,prediction --model gru ...
+    python scripts/bench.py --rows core,step,prediction --model gru --json gru.json ...
+    python scripts/bench.py --rows none --merge all.json gru.json --markdown BENCHMARKS.md
 
 PEER_FOLDER holds checkouts of `neuralpredictors` and `sensorium_2023`, and of DwiseNeuro's
-repository as `dwiseneuro` when that model is measured; PEER_PYTHON is an
-interpreter that has torch and what they import. Without them our side is measured alone. The page
-is printed, and written where --markdown and --json say. The first run simulates a session (minutes,
-5 GB); --folder keeps it for the next one.
+repository as `dwiseneuro` and of the closed-loop ViV1T's as `viv1t` when these models are measured;
+PEER_PYTHON is an interpreter that has torch and what they import (einops and schedulefree among
+it). Without them our side is measured alone. The page
+is printed, and written where --markdown and --json say; --merge puts rows of earlier runs beside
+the new ones, each with its own date, load and command. The first run simulates a session (minutes,
+5 GB); --folder keeps it for the next one. On a GPU the same lines measure the GPU.
 """
 
 import argparse
 import contextlib
-import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,22 +24,32 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.benchmarks import (
     data_rows,
+    epoch_rows,
     machine,
+    merging,
     model_rows,
+    part_rows,
     peer,
     pile_rows,
     pile_store_rows,
+    session,
     stimulus_rows,
     subject,
     tables,
 )
 from scripts.benchmarks.measuring import Bench, Row
 from sensojax.errors import UserError, check_name, command_line, nearest
+from sensojax.models.narrowing import PRECISIONS
+from sensojax.writing import write_atomically
 
 ROWS: dict[str, Callable[[Bench], list[Row]]] = dict(
+    core=part_rows.core,
+    readout=part_rows.readout,
     step=model_rows.step,
     prediction=model_rows.prediction,
     loader=data_rows.loader,
+    transfer=part_rows.transfer,
+    epoch=epoch_rows.epoch,
     correlation=data_rows.correlation,
     store=data_rows.stored,
     conversion=data_rows.converting,
@@ -50,17 +61,34 @@ ROWS: dict[str, Callable[[Bench], list[Row]]] = dict(
     pile=pile_store_rows.building,
 )
 WITHOUT_SESSION = ("motifs", "order", "pile")  # rows that make their own data
+NONE = "none"
 
 
 @command_line
 def main(arguments: list[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
-    names = _rows(args.rows)
-    mice = _mice(args.mice)
-    models = _models(args.model)
+    names, mice, models = _rows(args.rows), _mice(args.mice), _models(args.model)
+    check_name(args.compute, PRECISIONS, "--compute")
     if args.repeats < 1:
         raise UserError(f"found --repeats {args.repeats}, expected 1 or more.")
-    sizes = subject.TINY if args.tiny else subject.Sizes()
+    runs = merging.read(args.merge)
+    if names:
+        runs.append(_measured(args, names, mice, models))
+    runs = merging.joined(runs)
+    if not runs:
+        raise UserError("found no row to measure or to merge, expected --rows or --merge.")
+    print(tables.page(runs))
+    if args.json:
+        merging.write(args.json, runs)
+    if args.markdown:
+        write_atomically(args.markdown, tables.page(runs))
+
+
+def _measured(
+    args: argparse.Namespace, names: list[str], mice: tuple[int, ...], models: tuple[str, ...]
+) -> dict:
+    """Measures these rows now; the run as `merging` describes it."""
+    sizes = session.TINY if args.tiny else session.Sizes()
     if args.folder:
         args.folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -68,30 +96,32 @@ def main(arguments: list[str] | None = None) -> None:
         if other:
             stack.enter_context(other)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.folder)))
-        result = dict(
+        run = dict(
             command=_command(args, names, mice, models),
             tiny=args.tiny,
             machine=machine.described(other),
+            said={},
+            rows=[],
         )
-        needed = not set(names) <= set(WITHOUT_SESSION)
-        session = subject.Session(args.folder or scratch, sizes) if needed else None
-        bench = Bench(sizes, session, scratch, other, args.repeats, mice, models)
         if other is None:
-            bench.said.append(
+            run["said"][""] = [
                 f"The published code was not run, since {why_not}: our side is measured alone."
-            )
-        result["matmul_gflops"] = machine.matmul_rate(args.repeats, other)
-        rows = []
+            ]
+        needed = not set(names) <= set(WITHOUT_SESSION)
+        made = session.Session(args.folder or scratch, sizes) if needed else None
+        rates = run["rates"] = machine.rates(args.repeats, args.compute, tiny=args.tiny)
+        theirs = machine.peer_matmul(args.repeats, other)
+        run["matmul_gflops"] = [max(rates["matmul"].values()), theirs]
+        bench = Bench(sizes, made, scratch, other, args.repeats, mice, models, args.compute)
         for name in names:
-            for row in ROWS[name](bench):
-                rows.append(row)
+            work = machine.OtherWork(other)
+            rows, others = ROWS[name](bench), work.cores()
+            for row in rows:
+                row.more["others"] = others
                 print(tables.line(row), file=sys.stderr, flush=True)
-        result |= dict(rows=[tables.plain(row) for row in rows], said=bench.said)
-    print(tables.page(result))
-    if args.json:
-        _write(args.json, json.dumps(result, indent=1) + "\n")
-    if args.markdown:
-        _write(args.markdown, tables.page(result))
+            run["rows"] += [tables.plain(row) for row in rows]
+            run["said"][name], bench.said = bench.said, []
+    return run
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,15 +130,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--peer", type=Path, help="folder of the published checkouts")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter with torch")
-    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {','.join(ROWS)}")
+    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {','.join(ROWS)}, or {NONE}")
     parser.add_argument("--mice", default="1", help="numbers of mice for step and prediction: 1,5")
     parser.add_argument(
         "--model",
         default="factorised",
-        help=f"baselines for these rows, of {','.join(subject.MODELS)}",
+        help=f"of {','.join(subject.MODELS)}, for core, readout, step, prediction and epoch",
     )
+    parser.add_argument("--compute", default="float32", help=f"of cores: {' or '.join(PRECISIONS)}")
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds of each row")
     parser.add_argument("--folder", type=Path, help="keeps the simulated session (else deleted)")
+    parser.add_argument(
+        "--merge", type=Path, nargs="+", default=[], help="files of --json, the oldest first"
+    )
     parser.add_argument("--json", type=Path, help="file for every measured value")
     parser.add_argument("--markdown", type=Path, help="file for the page: BENCHMARKS.md")
     parser.add_argument("--tiny", action="store_true", help="meaningless sizes, to try it out")
@@ -116,11 +150,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rows(text: str) -> list[str]:
-    names = text.split(",")
+    names = [] if text == NONE else text.split(",")
     for name in names:
         if name not in ROWS:
             raise UserError(
-                f"found --rows {name!r}, expected some of {', '.join(ROWS)}{nearest(name, ROWS)}."
+                f"found --rows {name!r}, expected some of {', '.join(ROWS)}, or {NONE}"
+                f"{nearest(name, ROWS)}."
             )
     return names
 
@@ -150,16 +185,10 @@ def _command(
         words.append(f"--rows {','.join(names)}")
     if models != ("factorised",):
         words.append(f"--model {','.join(models)}")
+    if args.compute != "float32":
+        words.append(f"--compute {args.compute}")
     words.append(f"--mice {','.join(map(str, mice))} --repeats {args.repeats}")
-    words.append("--tiny" if args.tiny else "--markdown BENCHMARKS.md")
-    return " ".join(words)
-
-
-def _write(path: Path, text: str) -> None:
-    """Under another name first, so that a page is never half there."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    return " ".join([*words, *(["--tiny"] if args.tiny else [])])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""Makes a run folder of published weights: PyTorch files of the Sensorium kits, or .safetensors.
+"""Makes a run folder of published weights: of the Sensorium kits, DwiseNeuro, or ViV1T.
 
     python scripts/import_checkpoint.py sensorium_sota_model.pth --out runs/released
+    python scripts/import_checkpoint.py fold_0/model-017-0.290000.pth --out runs/dwiseneuro
 
-FILE is read without PyTorch, and nothing in it is executed. The run folder is one like any other:
+FILE is one of PyTorch or .safetensors; of ViV1T it is the checkpoint model_state.pt (2023) or the
+model's state dict (2025). It is read without PyTorch, and nothing in it is executed. Which model it
+holds is found out from names and shapes. The run folder is one like any other:
 `python -m sensojax.evaluate --workdir runs/released --stores data/stores --tier test` scores it.
 With `--stores` the mice are compared with the stores of their recordings at once. What the file
 does not say is asked for; `--set` gives it, and changes any other setting (--set core.linear=true).
@@ -16,19 +19,27 @@ from pathlib import Path
 # From a checkout this runs without installing.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from configs import dynamic, static
+from configs import dynamic, dynamic_dwiseneuro, dynamic_viv1t, static
 from sensojax import errors
 from sensojax.experiments import exchange
+
+# What weights do not say of a model, by `told.Architecture.page`.
+PAGES = dict(
+    images=(static, "sensorium"),
+    videos=(dynamic, "sensorium"),
+    dwiseneuro=(dynamic_dwiseneuro, "sensorium"),
+    viv1t2023=(dynamic_viv1t, "sensorium2023"),
+    viv1t2025=(dynamic_viv1t, "sensorium2025"),
+)
 
 
 @errors.command_line
 def main(arguments: list[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
-    pages = {"images": static, "videos": dynamic}
     made = exchange.import_run(
         args.file,
         args.out,
-        {stimuli: page.get_config("sensorium").to_dict() for stimuli, page in pages.items()},
+        pages(),
         changes={name: _value(text) for name, text in _pairs(args.set, "--set").items()},
         mice=_pairs(args.mouse, "--mouse"),
         stores=args.stores,
@@ -37,8 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         part=args.part,
     )
     core, mice = made.about["config"]["core"], made.about["mice"]
-    nonlinear = "without" if core.get("linear") else "with"
-    print(f"{args.out}: {core['name']}, {len(core['channels'])} layers, {nonlinear} nonlinearities")
+    print(f"{args.out}: {_described(core)}")
     for mouse, about in mice.items():
         known = "its store fits" if args.stores else "not compared with a store"
         print(f"  mouse {mouse}: {about['neurons']:,} neurons, {known}")
@@ -47,6 +57,21 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"Not in the file, and assumed as in all published models (--set): {said}")
     if made.unused:
         print(f"Left out: {', '.join(made.unused)}")
+
+
+def pages() -> dict[str, dict]:
+    return {name: page.get_config(preset).to_dict() for name, (page, preset) in PAGES.items()}
+
+
+def _described(core: dict) -> str:
+    """A core in a few words: its name, how many layers or blocks it has."""
+    if "channels" in core:
+        nonlinear = "without" if core.get("linear") else "with"
+        return f"{core['name']}, {len(core['channels'])} layers, {nonlinear} nonlinearities"
+    if core["name"] == "dwiseneuro":
+        return f"dwiseneuro, {len(core['features'])} blocks of {core['expansion']}-fold width"
+    blocks = f"{core['spatial_blocks']} blocks in space and {core['temporal_blocks']} in time"
+    return f"{core['name']}, {blocks} of {core['heads']} heads"
 
 
 def _parser() -> argparse.ArgumentParser:

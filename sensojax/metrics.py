@@ -48,8 +48,12 @@ class Adds:
     def __add__(self: Sums, other: Sums) -> Sums:
         if jax.tree.structure(self) != jax.tree.structure(other):
             raise TypeError(f"found {self!r:.80} + {other!r:.80}, expected sums of one kind")
-        pair = jax.tree.map(lambda *leaves: np.stack(leaves), self.on_host(), other.on_host())
-        return self.merged(pair)
+        return self.plus(self.on_host(), jax.device_get(other))
+
+    @classmethod
+    def plus(cls, one: Sums, two: Sums) -> Sums:
+        """The sum of two, on the host; the first is float64, and so is the sum."""
+        return cls.merged(jax.tree.map(lambda *leaves: np.stack(leaves), one, two))
 
 
 @struct.dataclass
@@ -113,32 +117,52 @@ class Correlation(Adds):
             spread_observed = np.sqrt(sums.squares_observed / sums.count) + SPREAD_EPSILON
             return covariance / (spread_predicted * spread_observed)
 
-    @staticmethod
-    def merged(stack: "Correlation", xp=np) -> "Correlation":
-        """One of many along the first axis, by Chan's formula; xp is numpy, or jax.numpy in jit."""
-        total = stack.count.sum(0)
-        largest = stack.count.argmax(0)[None]
-        weight = xp.maximum(total, 1)
+    @classmethod
+    def plus(cls, one: "Correlation", two: "Correlation", xp=np) -> "Correlation":
+        """The sum of two (or of many pairs) by Chan's formula, about the origin of the larger."""
+        count = one.count + two.count
+        share = two.count / xp.maximum(count, 1)
+        weight = one.count * share
+        larger, some_one, some_two = two.count > one.count, one.count > 0, two.count > 0
 
-        def mean(origin, offset):
-            """Origin and mean of all, and how far each part's mean is from it."""
-            common = xp.take_along_axis(origin, largest, axis=0)
-            relative = xp.where(stack.count > 0, (origin - common) + offset, 0)
-            average = (stack.count * relative).sum(0) / weight
-            return common[0], average, xp.where(stack.count > 0, relative - average[None], 0)
+        def mean(*of_both):
+            """Origin and mean of both, and how far their means are apart."""
+            (origin, offset), (other, other_offset) = of_both
+            common = xp.where(larger, other, origin)
+            here = xp.where(some_one, (origin - common) + offset, 0)
+            apart = xp.where(some_two, (other - common) + other_offset - here, 0)
+            return common, here + share * apart, apart
 
-        origin_p, offset_p, apart_p = mean(stack.origin_predicted, stack.offset_predicted)
-        origin_o, offset_o, apart_o = mean(stack.origin_observed, stack.offset_observed)
-        return stack.replace(
-            count=total,
+        origin_p, offset_p, apart_p = mean(
+            (one.origin_predicted, one.offset_predicted),
+            (two.origin_predicted, two.offset_predicted),
+        )
+        origin_o, offset_o, apart_o = mean(
+            (one.origin_observed, one.offset_observed), (two.origin_observed, two.offset_observed)
+        )
+        return one.replace(
+            count=count,
             origin_predicted=origin_p,
             origin_observed=origin_o,
             offset_predicted=offset_p,
             offset_observed=offset_o,
-            squares_predicted=(stack.squares_predicted + stack.count * apart_p**2).sum(0),
-            squares_observed=(stack.squares_observed + stack.count * apart_o**2).sum(0),
-            products=(stack.products + stack.count * apart_p * apart_o).sum(0),
+            squares_predicted=one.squares_predicted + two.squares_predicted + weight * apart_p**2,
+            squares_observed=one.squares_observed + two.squares_observed + weight * apart_o**2,
+            products=one.products + two.products + weight * apart_p * apart_o,
         )
+
+    @classmethod
+    def merged(cls, stack: "Correlation", xp=np) -> "Correlation":
+        """One of many along the first axis, in pairs; xp is numpy, or jax.numpy in jit."""
+        while len(stack.count) > 1:
+            pairs = len(stack.count) // 2
+            first, second, rest = (
+                jax.tree.map(lambda leaf, part=part: leaf[part], stack)
+                for part in (slice(pairs), slice(pairs, 2 * pairs), slice(2 * pairs, None))
+            )
+            both = cls.plus(first, second, xp)
+            stack = jax.tree.map(lambda *leaves: xp.concatenate(leaves), both, rest)
+        return jax.tree.map(lambda leaf: leaf[0], stack)
 
 
 @struct.dataclass

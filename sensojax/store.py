@@ -225,13 +225,16 @@ class TrialStore:
         window = self._window(row, start, stop)
         arrays = self.empty((window.stop - window.start,))
         self.read_into(row, window.start, window.stop, arrays)()
-        return arrays
+        return arrays | {"responses": arrays["responses"].astype(np.float32, copy=False)}
 
     def empty(self, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """Arrays for so many frames, [..., of one frame] by the names of `read`, not filled."""
+        """Arrays for so many frames, [..., of one frame] by the names of `read`, not filled.
+
+        Responses as they are stored (`response_dtype`), so that they stay small on their way.
+        """
         frame = {
             "video": ((self.height, self.width), self.video_dtype),
-            "responses": (self._array("responses").shape[2:], np.float32),
+            "responses": (self._array("responses").shape[2:], self.response_dtype),
             "behavior": (self._behavior.shape[2:], np.float32),
             "pupil_center": (self._pupil_center.shape[2:], np.float32),
         }
@@ -242,9 +245,9 @@ class TrialStore:
     ) -> Callable[[], None]:
         """Starts to read frames start..stop of one trial straight into arrays of that many frames.
 
-        arrays: by the names of `read`, C-contiguous, responses float32; video and responses may be
-        left out. Call the result to wait until they are filled. Many windows under way at once keep
-        all cores unpacking.
+        arrays: as `empty` makes them, C-contiguous, or responses as float32; video and responses
+        may be left out. Call the result to wait until they are filled. Many windows under way at
+        once keep all cores unpacking.
         """
         window = self._window(row, start, stop)
         line = self.lines[row]

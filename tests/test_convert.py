@@ -16,6 +16,7 @@ import pytest
 from scripts import convert
 from sensojax import conversion, errors, store
 from sensojax.conversion import journal, trials
+from sensojax.pipeline import batches, transforms, windows
 from sensojax.recordings import sensorium2023
 from tests import handmade
 from tests.goldens import GOLDEN
@@ -200,6 +201,15 @@ def test_float16_responses_are_close_and_half_precision_overflow_is_refused(tmp_
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=2**-11)  # half a unit of the 11th bit
         assert not np.array_equal(found, expected.astype(np.float32))
+    # On their way to the device they stay small: the step widens them as it normalises.
+    frames = windows.usable_frames(opened.trials, "per_neuron")
+    raw = batches.read_batch(opened, [windows.Window(2, 3, 8)], frames, 0, (1, 8))
+    assert raw.responses.dtype == np.float16
+    np.testing.assert_array_equal(raw.responses[0], opened.read(2, 3, 11)["responses"])
+    seen = transforms.normalize(raw, transforms.Statistics.of(opened, "per_neuron")).responses
+    assert seen.dtype == np.float32
+    spread = opened.statistics.per_neuron["responses"]["std"]
+    np.testing.assert_allclose(np.asarray(seen[0]) * spread, raw.responses[0], rtol=1e-6)
     loud = handmade.altered(recording, 4, responses=lambda responses: responses + 70_000)
     with pytest.raises(errors.UserError, match=r"trial 4 .* 70\d\d\d.*float16 holds at most 65504"):
         conversion.write(tmp_path / "loud", loud, response_dtype="float16")

@@ -93,6 +93,8 @@ def test_statistics_per_neuron_are_those_of_all_valid_train_frames_together(made
         # float64 sums over some hundred values
         np.testing.assert_allclose(found[name]["mean"], values.mean(axis=0), rtol=1e-13)
         np.testing.assert_allclose(found[name]["std"], values.std(axis=0), rtol=1e-12)
+        np.testing.assert_array_equal(found[name]["min"], values.min(axis=0))
+        np.testing.assert_array_equal(found[name]["max"], values.max(axis=0))
 
 
 def test_rows_of_tiers_are_ascending_and_an_absent_tier_is_named(made):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from scripts import rank_baselines, transfer_curve
+from scripts import rank_models, transfer_curve
 from tests import runs
 
 pytestmark = pytest.mark.slow
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def finished(script, folder, *arguments) -> str:
     """What a script says that is run as users run it, in an empty folder."""
     done = subprocess.run(
-        [sys.executable, script.__file__, "--preset", "tiny", *map(str, arguments)],
+        [sys.executable, script.__file__, *map(str, arguments)],
         cwd=folder,
         env=runs.environment(folder / "compiled"),
         capture_output=True,
@@ -29,22 +29,33 @@ def finished(script, folder, *arguments) -> str:
     return done.stdout
 
 
-def test_the_ranking_has_a_row_for_every_model_and_its_ensemble(tmp_path):
-    said = finished(rank_baselines, tmp_path, "--seeds", "0,1", "--out", "ranking.md")
+def test_the_ranking_has_a_row_for_each_model_and_ours_as_an_ensemble(tmp_path):
+    chosen = ["frame-wise linear", rank_models.OURS]
+    asked = ("--tiny", "--seeds", "0,1", "--out", "ranking.md", "--models", *chosen)
+    said = finished(rank_models, tmp_path, *asked)
     page = (tmp_path / "ranking.md").read_text()
     assert page in said
     rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
     head, _, *rows = [[cell.strip() for cell in row] for row in rows]
-    assert head[0] == "model" and head[-1] == "all out-of-domain" and len(head) == 8
+    assert head[0] == "model" and head[-1] == "all out-of-domain" and len(head) == 10
     names = [row[0] for row in rows]
-    assert [name for name in names if "seed 0" in name] == [
-        f"{name}, seed 0" for name in rank_baselines.MODELS
-    ]
-    assert names[-2:] == [f"{rank_baselines.BEST}, seed 1", f"{rank_baselines.BEST}, ensemble of 2"]
+    assert names == [*chosen, f"{rank_models.OURS}, ensemble of 2"]
     for row in rows:
-        for cell in row[1:]:
+        for cell in row[3:]:
             score, part = cell.rstrip(")").split(" (")
-            assert -1 <= float(score) <= 1 and abs(float(part)) < 2
+            assert -1 <= float(score.partition(" ±")[0]) <= 1 and abs(float(part)) < 2
+            assert ("±" in score) == (row != rows[-1])
+
+
+def test_no_model_gets_less_arithmetic_than_ours_unless_it_has_twice_the_steps():
+    configs = {n: rank_models.configured(*m, True) for n, m in rank_models.MODELS.items()}
+    steps = configs[rank_models.OURS]["schedule"]["steps"]
+    found = rank_models.budgeted(configs)
+    budget = found[rank_models.OURS][2]
+    for config, taken, done in found.values():
+        assert config["schedule"]["steps"] == taken >= steps
+        dearest = done / taken  # the last step does not quite fit
+        assert done > budget - dearest or taken == rank_models.LONGEST * steps
 
 
 def test_the_transfer_curve_has_a_point_for_every_share_both_ways(tmp_path):
@@ -57,6 +68,7 @@ def test_the_transfer_curve_has_a_point_for_every_share_both_ways(tmp_path):
     finished(
         transfer_curve,
         tmp_path,
+        *("--preset", "tiny"),
         *("--run", "base", "--workdir", "curve", "--figure", "curve.png", "--shares", "0.5,1"),
     )
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")

@@ -3,6 +3,8 @@
 In: a `Bench`; out: `Row`s, and in `bench.said` what the sizes are and how exact the scores.
 """
 
+import functools
+import os
 import shutil
 
 import jax
@@ -11,35 +13,62 @@ import numpy as np
 
 from scripts.benchmarks import subject
 from scripts.benchmarks.measuring import PUBLISHED, Bench, Row, Side, in_turn, row_of, timed
+from scripts.benchmarks.session import folder_bytes
 from sensojax import build, conversion, metrics
 from sensojax.pipeline.batches import to_device
 from sensojax.recordings import sensorium2023
 
 
 def loader(bench: Bench) -> list[Row]:
-    """Random windows of the train tier, normalised (official), from files in the page cache."""
+    """Random windows of the train tier, normalised (official): files in the page cache, and not."""
     rows: list[Row] = []
+    sizes = bench.sizes
+    trained = bench.session.store.trials.tier == "train"
+    once = -(-np.sum(trained) // sizes.batch)
+    warm, cold = _our_loader(bench, sizes.loader_steps), _our_loader(bench, int(once))
+    cases = [("", False, sizes.loader_steps, warm)]
+    if bench.peer:
+        cases.append(("", True, sizes.loader_steps, warm))
+    if hasattr(os, "posix_fadvise"):
+        cases.append((", from the disk", False, int(once), cold))
     with bench.memory(rows):
-        ours = _our_loader(bench)
-        for cached in (False, True) if bench.peer else (False,):
+        for where, cached, steps, ours in cases:
+            forget = (lambda: _forget(bench.session)) if where else (lambda: None)
+            theirs = functools.partial(_their_loader, bench, forget)
             if bench.peer:
                 samples = bench.peer.ask(
                     "open_loader",
                     path=str(bench.session.path),
-                    batch_size=bench.sizes.batch,
-                    frames=bench.sizes.window_frames,
+                    batch_size=sizes.batch,
+                    frames=sizes.window_frames,
                     cached=cached,
                 )
-            seconds = bench.sides(ours, lambda: bench.peer.ask("load"))
-            ours_side = Side.rate(bench.sizes.loader_steps * bench.sizes.batch, seconds[0])
-            theirs = Side.rate(samples, seconds[1]) if bench.peer else None
+            seconds = bench.sides(lambda f=forget, run=ours: (f(), run())[1], theirs)
+            ours_side = Side.rate(steps * sizes.batch, seconds[0])
+            theirs_side = Side.rate(samples, seconds[1]) if bench.peer else None
             other = f"{PUBLISHED}, its cache {'full' if cached else 'off'}"
-            work = f"loader, windows of {bench.sizes.window_frames} frames"
-            rows.append(Row("loader", work, "windows/s", ours_side, other, theirs))
+            work = f"loader, windows of {sizes.window_frames} frames{where}"
+            rows.append(Row("loader", work, "windows/s", ours_side, other, theirs_side))
     return rows
 
 
-def _our_loader(bench):
+def _their_loader(bench, forget):
+    forget()
+    return bench.peer.ask("load")
+
+
+def _forget(session):
+    """Has the system drop the files of a session from its page cache (those that are on disk)."""
+    for folder in (session.path, session.store.path):
+        for at, _, names in os.walk(folder, followlinks=True):
+            for name in names:
+                file = os.open(os.path.join(at, name), os.O_RDONLY)
+                os.fsync(file)
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(file)
+
+
+def _our_loader(bench, steps):
     """Seconds of reading, normalising and bringing to the device so many batches."""
     config = subject.configured(bench.sizes, "factorised")
     stores = {bench.session.store.mouse: bench.session.store}
@@ -50,7 +79,7 @@ def _our_loader(bench):
     threads = dict(num_threads=data["read_threads"], prefetch_steps=data["prefetch_steps"])
 
     def run():
-        stream = batches.iterate(0, bench.sizes.loader_steps, **threads)
+        stream = batches.iterate(0, steps, **threads)
         with to_device(stream, jax.device_put) as ready:
             for _, raw in ready:
                 jax.block_until_ready(prepare(raw, statistics))
@@ -83,7 +112,11 @@ def correlation(bench: Bench) -> list[Row]:
             sides.append(lambda: bench.peer.ask("correlation"))
         ours, *theirs = in_turn(bench.repeats, *sides)
         for name, seconds in zip(("numpy, joined arrays", PUBLISHED), theirs, strict=False):
-            rows.append(row_of("correlation", work, "frames/s", frames, [ours, seconds], name))
+            both_sides = [ours, seconds]
+            moved = predicted.nbytes + observed.nbytes
+            rows.append(
+                row_of("correlation", work, "frames/s", frames, both_sides, name, moved=moved)
+            )
     _compare_correlations(bench, _streamed(pairs, valid), predicted, observed)
     return rows
 
@@ -110,12 +143,17 @@ def _compare_correlations(bench, found, predicted, observed):
 
 
 def _streamed(pairs, valid):
-    """[neuron], from sums over one trial at a time, as evaluation does it."""
-    total = None
-    for predicted, observed in pairs:
-        sums = metrics.Correlation.of(predicted, observed, valid)
+    """[neuron], from sums over one trial at a time, as evaluation does it: the device sums up a
+    trial while the host adds the sums of the one before."""
+    (first, *others), total = pairs, None
+    ahead = _sums(*first, valid)
+    for pair in others:
+        sums, ahead = ahead, _sums(*pair, valid)
         total = sums if total is None else total + sums
-    return total.value()
+    return (ahead if total is None else total + ahead).value()
+
+
+_sums = jax.jit(metrics.Correlation.of)
 
 
 def _joined(predicted, observed):
@@ -137,7 +175,7 @@ def stored(bench: Bench) -> list[Row]:
         ("responses never zero", session.path, session.store),
         (f"{session.zeros:.0%} zeros", session.sparse_path, session.sparse_store),
     ):
-        source, stored = subject.folder_bytes(path), subject.folder_bytes(made.path)
+        source, stored = folder_bytes(path), folder_bytes(made.path)
         sides = Side((source / stored,)), Side((1.0,))
         rows.append(Row("store", f"store, {kind}", "source/store", sides[0], "source", sides[1]))
         bench.said.append(
@@ -150,7 +188,7 @@ def stored(bench: Bench) -> list[Row]:
 def converting(bench: Bench) -> list[Row]:
     """Megabytes of source converted per second, beside plainly copying the same files."""
     rows: list[Row] = []
-    source = subject.folder_bytes(bench.session.path)
+    source = folder_bytes(bench.session.path)
     with bench.memory(rows):
         seconds = in_turn(
             bench.repeats,

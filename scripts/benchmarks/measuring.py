@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 
 from scripts.benchmarks.peer import Peer
-from scripts.benchmarks.subject import Session, Sizes
+from scripts.benchmarks.session import Session, Sizes
 
 PUBLISHED = "published code"
 
@@ -43,7 +43,9 @@ class Row:
     """One line of the table: ours beside another's, in `unit` (larger is better).
 
     other: whose the other side is; theirs: None when it was not run. more: further measurements by
-    name: compile_seconds; gflops and peak_gb as (ours, theirs or None).
+    name: compile_seconds; gflops and peak_gb as (ours, theirs or None); gbs, gigabytes of the least
+    traffic per second, ours; program_gb, what the compiler sets aside; others, the cores that other
+    work kept busy meanwhile.
     """
 
     row: str
@@ -81,7 +83,11 @@ def reset_memory() -> None:
 
 
 def peak_memory() -> int:
-    """Bytes, the largest resident size of this process since `reset_memory`."""
+    """Bytes: on an accelerator the most it has held so far; else the largest resident size of this
+    process since `reset_memory`."""
+    known = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in known:
+        return known["peak_bytes_in_use"]
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -91,7 +97,7 @@ class Bench:
     """What all rows share.
 
     session: None when no row needs one; mice: numbers of mice to measure models with; models: names
-    of these models; said: sentences.
+    of these models; compute: of their cores; said: sentences.
     """
 
     sizes: Sizes
@@ -101,6 +107,7 @@ class Bench:
     repeats: int
     mice: tuple[int, ...]
     models: tuple[str, ...] = ("factorised",)
+    compute: str = "float32"
     said: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -123,11 +130,27 @@ class Bench:
         return in_turn(self.repeats, ours, theirs)
 
 
-def row_of(name, work, unit, amount, seconds, other=PUBLISHED, flops=None, **more) -> Row:
-    """A row of rates: `amount` of `unit` per second of each side."""
+def row_of(
+    name: str,
+    work: str,
+    unit: str,
+    amount: float,
+    seconds: list,
+    other: str = PUBLISHED,
+    *,
+    flops: float | None = None,
+    moved: float | None = None,
+    **more,
+) -> Row:
+    """A row of rates: `amount` of `unit` per second of each side.
+
+    flops, moved: operations of the work, and bytes that our side moves for it at least.
+    """
     ours, theirs = (None if each is None else Side.rate(amount, each) for each in seconds)
     row = Row(name, work, unit, ours, other, theirs, more)
     if flops:
         per_unit = flops / amount / 1e9
         row.more["gflops"] = [side and side.median * per_unit for side in (ours, theirs)]
+    if moved:
+        row.more["gbs"] = moved / 1e9 / statistics.median(seconds[0])
     return row

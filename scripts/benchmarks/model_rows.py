@@ -9,11 +9,18 @@ import shutil
 
 import numpy as np
 
+from scripts.benchmarks import counting
 from scripts.benchmarks.measuring import Bench, Row, row_of, timed
 from scripts.benchmarks.subject import Model
 
 # What the rows of a model begin with; those of the factorised baseline came first.
-LABELS = dict(factorised="", gru="GRU ", images="CNN of images, ", dwiseneuro="DwiseNeuro, ")
+LABELS = dict(
+    factorised="",
+    gru="GRU ",
+    images="CNN of images, ",
+    dwiseneuro="DwiseNeuro, ",
+    viv1t="ViV1T of few blocks, ",
+)
 
 
 def step(bench: Bench) -> list[Row]:
@@ -22,20 +29,22 @@ def step(bench: Bench) -> list[Row]:
     for name, mice in itertools.product(bench.models, bench.mice):
         bench.session.store_of(name)  # made before memory is measured
         with bench.memory(rows):
-            model = _model(bench, mice, name)
+            model = model_of(bench, mice, name)
             if bench.peer and mice == 1:
                 _compare_objectives(bench, model, name)
             seconds = bench.sides(lambda m=model: timed(m.step), lambda: bench.peer.ask("step"))
-            size, frames, words = _shape(model.batch)
+            size, _, words = shape_of(model.batch)
             rows.append(
                 row_of(
                     "step",
-                    f"{LABELS[name]}training step, {_mice(mice)} x {size} {words}",
+                    f"{label(bench, name)}training step, {_mice(mice)} x {size} {words}",
                     f"{words}/s",
                     mice * size,
                     seconds,
-                    flops=mice * size * model.flops(frames, training=True),
-                    compile_seconds=model.compile_seconds,
+                    flops=model.operations(),
+                    moved=counting.work(model.train_step, *model.step_arguments).moved,
+                    compile_seconds=model.compiled_step[1],
+                    program_gb=counting.gigabytes(model.compiled_step[0]),
                 )
             )
     return rows
@@ -47,11 +56,11 @@ def prediction(bench: Bench) -> list[Row]:
     for name, mice in itertools.product(bench.models, bench.mice):
         bench.session.store_of(name)
         with bench.memory(rows):
-            model = _model(bench, mice, name)
+            model = model_of(bench, mice, name)
             if bench.peer:
                 _compare_predictions(bench, model, name)
             for what, raw in model.raw.items():
-                count, frames, words = _shape(raw)
+                count, frames, words = shape_of(raw)
                 of_frames = f" of {frames} frames" if frames > 1 else ""
                 seconds = bench.sides(
                     lambda m=model, r=raw: timed(lambda: m.predict(r)),
@@ -64,21 +73,21 @@ def prediction(bench: Bench) -> list[Row]:
                         "frames/s" if frames > 1 else "images/s",
                         mice * count * frames,
                         seconds,
-                        flops=mice * count * model.flops(frames, training=False),
+                        flops=model.operations(raw),
                     )
                 )
     return rows
 
 
-def _shape(raw) -> tuple[int, int, str]:
+def shape_of(raw) -> tuple[int, int, str]:
     """How many clips a batch has of each mouse, of how many frames, and how to call them."""
     size, frames = next(iter(raw.values())).valid.shape
     return size, frames, "clips" if frames > 1 else "images"
 
 
-def _model(bench, mice, name) -> Model:
+def model_of(bench: Bench, mice: int, name: str) -> Model:
     """Our model, and the peer's with the same weights and arrays."""
-    model = Model(bench.session, bench.sizes, mice, name)
+    model = Model(bench.session, bench.sizes, mice, name, bench.compute)
     if bench.peer:
         folder = bench.scratch / "model"
         folder.mkdir(exist_ok=True)
@@ -94,6 +103,11 @@ def _model(bench, mice, name) -> Model:
         )
         shutil.rmtree(folder)
     return model
+
+
+def label(bench: Bench, name: str) -> str:
+    """What the work of a model's rows begins with; predictions are always of float32."""
+    return LABELS[name] + ("" if bench.compute == "float32" else f"{bench.compute} ")
 
 
 def _mice(count: int) -> str:

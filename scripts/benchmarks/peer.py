@@ -50,6 +50,10 @@ class Peer:
             )
         return reply["answer"]
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def __enter__(self) -> "Peer":
         return self
 

@@ -7,12 +7,13 @@ loop over windows.
 
 import importlib
 import sys
-import time
 import types
 from pathlib import Path
 
 import numpy as np
+import peer_parts
 import torch
+from peer_device import DEVICE, now
 
 POISSON = dict(log_input=False, full=False, eps=1e-8)
 
@@ -45,27 +46,47 @@ class Published:
         lost = set(found.missing_keys) & dict(self.net.named_parameters()).keys()
         if lost or found.unexpected_keys:
             raise ValueError(f"weights lacking {lost}, left over {found.unexpected_keys}")
+        self.net.to(DEVICE)
         self.loss = part["losses"].MicePoissonLoss(**POISSON)
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=rate, weight_decay=0.05)
+        self.features = None
         self.predictor = _predictor(part, self.net, neurons, self.clips[mice[0]]["videos"].shape)
 
     def step(self) -> float:
         """Seconds of one training step, all mice in one batch, every head on all of it."""
         self.net.train()
-        began = time.perf_counter()
+        began = now()
         clips = torch.cat([each["videos"] for each in self.clips.values()])
         self.optimizer.zero_grad()
         self.loss(self.net(clips), self._targets(len(clips))).backward()
         self.optimizer.step()
-        return time.perf_counter() - began
+        return now() - began
+
+    def core(self, backward: bool) -> float:
+        """Seconds of all clips through core and cortex; backward: and of the gradient."""
+        clips = torch.cat([each["videos"] for each in self.clips.values()])
+        return peer_parts.seconds(self.net, lambda: self._features(clips), backward)
+
+    def readout(self, backward: bool) -> float:
+        """Seconds of the features of all clips through the first readout."""
+        if self.features is None:
+            clips = torch.cat([each["videos"] for each in self.clips.values()])
+            with torch.no_grad():
+                self.features = self._features(clips)
+        known = self.features.detach().requires_grad_(backward)
+        return peer_parts.seconds(self.net, lambda: self.net.readouts[0](known), backward)
+
+    def _features(self, clips):
+        seen = self.net.pool(self.net.core(clips))
+        return self.net.cortex(seen.squeeze(-1).squeeze(-1))
 
     def _targets(self, count):
         """For every head a target, zeros but for its own clips, and which clips are whose."""
         targets, first = [], 0
-        weights = torch.zeros(count, len(self.clips))
+        weights = torch.zeros(count, len(self.clips), device=DEVICE)
         for number, each in enumerate(self.clips.values()):
             own = slice(first, first + len(each["responses"]))
-            target = torch.zeros(count, *each["responses"].shape[1:])
+            target = torch.zeros(count, *each["responses"].shape[1:], device=DEVICE)
             target[own], weights[own, number], first = each["responses"], 1.0, own.stop
             targets.append(target)
         return targets, weights
@@ -73,9 +94,9 @@ class Published:
     def predict(self, path: str = "") -> float:
         """Seconds to predict every mouse's trials; path: a file for those of the first mouse."""
         self.net.eval()
-        began = time.perf_counter()
+        began = now()
         found = [
-            self.predictor.predict_trial(*(x.numpy() for x in arrays), mouse_index=number)
+            self.predictor.predict_trial(*(x.cpu().numpy() for x in arrays), mouse_index=number)
             for number, each in enumerate(self.trials.values())
             for arrays in zip(
                 each["videos"][:, 0].permute(0, 2, 3, 1),
@@ -84,7 +105,7 @@ class Published:
                 strict=True,
             )
         ]
-        seconds = time.perf_counter() - began
+        seconds = now() - began
         if path:
             np.save(path, np.stack(found[: len(next(iter(self.trials.values()))["videos"])]))
         return seconds
@@ -95,7 +116,7 @@ PARTS = ("models.dwiseneuro", "losses", "inputs", "indexes", "constants", "predi
 
 def _arrays(path):
     found = np.load(path)
-    return {name: torch.from_numpy(found[name]) for name in found.files}
+    return {name: torch.from_numpy(found[name]).to(DEVICE) for name in found.files}
 
 
 def _predictor(part, net, neurons, shape):
@@ -103,7 +124,7 @@ def _predictor(part, net, neurons, shape):
     _, _, frames, height, width = shape
     part["constants"].num_neurons = neurons
     made = object.__new__(part["predictors"].Predictor)
-    made.model = types.SimpleNamespace(device="cpu", predict=lambda x, mouse: net(x, mouse))
+    made.model = types.SimpleNamespace(device=DEVICE, predict=lambda x, mouse: net(x, mouse))
     made.inputs_processor = part["inputs"].get_inputs_processor(
         "stack_inputs", dict(size=(width, height), pad_fill_value=0.0)
     )

@@ -8,7 +8,6 @@ those of the checkouts; only what the trainer does between them, as one nested f
 be imported, is said here in our words (baselines 6.1 and 7).
 """
 
-import collections
 import gc
 import importlib
 import json
@@ -17,56 +16,49 @@ import os
 import platform
 import resource
 import sys
-import time
 import traceback
-import types
 import warnings
 from pathlib import Path
 
 import numpy as np
 import peer_dwiseneuro
+import peer_parts
+import peer_viv1t
 import torch
 from peer_baseline import Batch, OneByOne, baseline, of_images
-
-# What the model of images is made of, and where that is.
-LIBRARY = {
-    "Stacked2dCore": "cores",
-    "MultiReadoutSharedParametersBase": "readouts",
-    "FullGaussian2d": "readouts",
-    "FiringRateEncoder": "encoders",
-}
-# Imported by the published modules but not by anything that runs here; empty modules stand in for
-# those that are not installed. `set_random_seed` is called once, before weights that we replace.
-OPTIONAL = ("nnfabrik.utility.nn_helpers", "torchvision", "matplotlib.pyplot")
+from peer_data import Data
+from peer_device import DEVICE, NAME, now, there
+from peer_imports import LIBRARY, published, stand_ins
 
 
-class Worker:
+class Worker(Data):
     """The requests, by name; each takes and returns what JSON can say, arrays go through files."""
 
     def __init__(self, folder: Path):
         sys.path[:0] = [str(folder / "neuralpredictors"), str(folder / "sensorium_2023")]
-        self.folder, self.dwiseneuro = folder, None
-        self.stand_ins = _stand_ins()
+        self.folder, self.own = folder, None
+        self.stand_ins = stand_ins()
         self.models = importlib.import_module("sensorium.models.make_model")
         self.loaders = importlib.import_module("sensorium.datasets.mouse_video_loaders")
         self.scores = importlib.import_module("sensorium.utility.scores")
         self.losses = importlib.import_module("neuralpredictors.measures.modules")
 
     def hello(self) -> dict:
-        """Versions, number of threads, and which modules are empty stand-ins."""
+        """Versions, device, number of threads, and which modules are empty stand-ins."""
         return dict(
             versions=dict(
                 torch=torch.__version__, numpy=np.__version__, python=platform.python_version()
             ),
+            device=NAME,
             threads=torch.get_num_threads(),
             stand_ins=self.stand_ins,
         )
 
     def reset_memory(self) -> None:
         """Drops what earlier requests left and starts the high-water mark of memory anew."""
-        for name in ("net", "optimizer", "batches", "trials", "loader", "pairs"):
+        for name in ("net", "optimizer", "batches", "trials", "features", "loader", "pairs"):
             self.__dict__.pop(name, None)
-        self.dwiseneuro = None
+        self.own = None
         gc.collect()
         if os.path.exists("/proc/self/clear_refs"):
             Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark only
@@ -77,8 +69,10 @@ class Worker:
 
     def matmul(self, size: int) -> float:
         """Seconds of one product of two square float32 matrices."""
-        a, b = torch.rand(size, size), torch.rand(size, size)
-        return _timed(lambda: a @ b)
+        a, b = (torch.rand(size, size, device=DEVICE) for _ in range(2))
+        began = now()
+        a @ b  # only its time is wanted
+        return now() - began
 
     # --- training and prediction ---
 
@@ -99,7 +93,10 @@ class Worker:
         folder, self.images = Path(folder), core["name"] == "stacked2d"
         if core["name"] == "dwiseneuro":
             checkout = self.folder / "dwiseneuro"
-            self.dwiseneuro = peer_dwiseneuro.Published(checkout, folder, core, mice, rate)
+            self.own = peer_dwiseneuro.Published(checkout, folder, core, mice, rate)
+            return
+        if core["name"] == "viv1t":
+            self.own = peer_viv1t.Published(self.folder / "viv1t", folder, core, mice)
             return
         weights = {name: torch.from_numpy(x) for name, x in np.load(folder / "weights.npz").items()}
         self.batches, self.trials = {}, {}
@@ -112,7 +109,7 @@ class Worker:
                 each = [Batch(*(x[i : i + 1] for x in trials)) for i in range(len(trials.videos))]
                 self.trials[mouse] = OneByOne(each, coordinates)
         if self.images:
-            library = {name: _published(name, where) for name, where in LIBRARY.items()}
+            library = {name: published(name, where) for name, where in LIBRARY.items()}
             self.net = of_images(library, self.batches, core)
         else:
             self.net = baseline(self.models.make_video_model, self.batches, core, recurrent)
@@ -124,6 +121,9 @@ class Worker:
             lost = {name for name in lost if not name.endswith("conv.bias")}
         if lost or found.unexpected_keys:
             raise ValueError(f"weights lacking {lost}, left over {found.unexpected_keys}")
+        self.net.to(DEVICE)
+        for each in (*self.batches.values(), *self.trials.values()):
+            each.batches = [there(batch) for batch in each.batches]
         self.criterion = self.losses.PoissonLoss(avg=False)
         recipe = torch.optim.Adam if self.images else torch.optim.AdamW
         self.optimizer = recipe(self.net.parameters(), lr=rate)
@@ -131,18 +131,20 @@ class Worker:
 
     def step(self) -> float:
         """Seconds of one published training step: gradients summed over mice, then AdamW."""
-        if self.dwiseneuro:
-            return self.dwiseneuro.step()
+        if self.own:
+            return self.own.step()
         self.net.train()
-        began = time.perf_counter()
-        for mouse in self.batches:
-            self._objective(mouse).backward()
+        began = now()
+        self._update({mouse: batch for mouse, (batch,) in self.batches.items()})
+        return now() - began
+
+    def _update(self, batches):
+        for mouse, batch in batches.items():
+            self._objective(mouse, batch).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return time.perf_counter() - began
 
-    def _objective(self, mouse):
-        (batch,) = self.batches[mouse]
+    def _objective(self, mouse, batch):
         predicted = self.net(batch.videos, data_key=mouse, **batch._asdict())
         if self.images:
             observed = batch.responses
@@ -159,13 +161,15 @@ class Worker:
 
         Without the random displacements it can be compared with another implementation's.
         """
+        if self.own:
+            return self.own.objective()
         self.net.train()
         sigmas = [readout.sigma for readout in self.net.readout.values()]
         kept = [sigma.detach().clone() for sigma in sigmas]
         with torch.no_grad():
             for sigma in sigmas:
                 sigma.zero_()
-            total = sum(float(self._objective(mouse)) for mouse in self.batches)
+            total = sum(float(self._objective(m, batch)) for m, (batch,) in self.batches.items())
             for sigma, value in zip(sigmas, kept, strict=True):
                 sigma.copy_(value)
         return total
@@ -175,55 +179,55 @@ class Worker:
 
         path: a file to write the first mouse's predictions to, [batch neuron time].
         """
-        if self.dwiseneuro:
-            return self.dwiseneuro.predict(path)
+        if self.own:
+            return self.own.predict(path)
         self.net.eval()
         loaders = {"batch": self.batches, "trials": self.trials}[what]
-        began = time.perf_counter()
+        began = now()
         if self.images:
             with torch.no_grad():
                 found = {
                     m: self.net(each.batches[0].videos, data_key=m) for m, each in loaders.items()
                 }
-            seconds = time.perf_counter() - began
+            seconds = now() - began
             found = {m: (None, x[..., None]) for m, x in found.items()}
         else:
             found = {
-                m: self.scores.model_predictions(self.net, each, m) for m, each in loaders.items()
+                m: self.scores.model_predictions(self.net, each, m, device=DEVICE)
+                for m, each in loaders.items()
             }
-            seconds = time.perf_counter() - began
+            seconds = now() - began
         if path:
-            np.save(path, np.stack([x.numpy() for x in next(iter(found.values()))[1]]))
+            np.save(path, np.stack([x.cpu().numpy() for x in next(iter(found.values()))[1]]))
         return seconds
 
-    # --- loader and score ---
+    def core(self, backward: bool) -> float:
+        """Seconds of the first mouse's batch through the core; backward: and of its gradient."""
+        if self.own:
+            return self.own.core(backward)
+        ((batch,), *_) = self.batches.values()
+        return peer_parts.seconds(self.net, lambda: peer_parts.features(self.net, batch), backward)
 
-    def open_loader(self, path: str, batch_size: int, frames: int, cached: bool) -> int:
-        """Opens the published loader of one session, reads all of it once; samples in a pass."""
-        loaders = self.loaders.mouse_video_loader(
-            [f"{path}/"], batch_size, frames=frames, offset=-1, cuda=False
-        )
-        self.loader = loaders["train"][Path(path).name]
-        self.loader.dataset.use_cache = cached
-        return sum(len(batch.videos) for batch in self.loader)
+    def readout(self, backward: bool) -> float:
+        """Seconds of the core's features through the readout; backward: sampled, and gradients."""
+        if self.own:
+            return self.own.readout(backward)
+        mouse, (batch,) = next(iter(self.batches.items()))
+        if "features" not in self.__dict__:
+            with torch.no_grad():
+                self.features = peer_parts.features(self.net.eval(), batch)
+        known = self.features.detach().requires_grad_(backward)
+        read = lambda: peer_parts.read(self.net, mouse, batch, known)  # noqa: E731
+        return peer_parts.seconds(self.net, read, backward)
 
-    def load(self) -> float:
-        """Seconds of one pass over the train tier."""
-        return _timed(lambda: collections.deque(self.loader, maxlen=0))
-
-    def scored(self, predicted: str, observed: str) -> None:
-        """Opens the responses of a tier, [trial neuron time], as a list of trials."""
-        self.pairs = [list(torch.from_numpy(np.load(path))) for path in (observed, predicted)]
-
-    def correlation(self, path: str = "") -> float:
-        """Seconds of the published correlation over all trials, joined along time."""
-        began = time.perf_counter()
-        observed, predicted = (np.concatenate(each, axis=1).T for each in self.pairs)
-        found = self.scores.corr(observed, predicted, axis=0)
-        seconds = time.perf_counter() - began
-        if path:
-            np.save(path, found)
-        return seconds
+    def epoch(self) -> float:
+        """Seconds of a pass over the train tier, with a training step for each batch."""
+        self.net.train()
+        (mouse,) = self.batches
+        began = now()
+        for batch in self.loader:
+            self._update({mouse: batch})
+        return now() - began
 
 
 def _batch(path):
@@ -235,31 +239,6 @@ def _still(batch):
     """Clips of one frame without their axis of time, as the kit of images has them."""
     videos, *others = batch
     return Batch(videos[:, :, 0], *(each[..., 0] for each in others))
-
-
-def _published(name, where):
-    return getattr(importlib.import_module(f"neuralpredictors.layers.{where}"), name)
-
-
-def _timed(work):
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def _stand_ins() -> list[str]:
-    """Puts empty modules where optional ones are missing; returns their names."""
-    missing = []
-    for name in OPTIONAL:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            missing.append(name.split(".")[0])
-            parts = name.split(".")
-            for end in range(1, len(parts) + 1):
-                sys.modules[".".join(parts[:end])] = types.ModuleType(".".join(parts[:end]))
-            sys.modules[name].set_random_seed = torch.manual_seed
-    return missing
 
 
 def main() -> None:

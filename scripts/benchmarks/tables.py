@@ -1,97 +1,44 @@
-"""The result of a benchmark as a page: markdown for people, JSON for programs.
+"""Results of a benchmark as a page: markdown for people, from the same values as the JSON.
 
-In: rows, sentences and what the numbers depend on; out: text. What each row means is said here
-once, so that the page explains itself. Nothing of the machine's paths gets into it.
+In: runs (`merging`); out: text. Every row says in which run it was measured, and a mark whether
+other work disturbed it; what each row means is in `meaning`. Nothing of the machine's paths gets
+into the page.
 """
 
 import dataclasses
 from collections.abc import Sequence
 
+from scripts.benchmarks.meaning import MEANING
 from scripts.benchmarks.measuring import Row, Side
 
-BUSY = 0.5  # load average from which on other work disturbs
-
-MEANING = dict(
-    step="""One training step of the published factorised baseline (core 32, 64, 128 channels,
-kernels 11, 5, 5 in space and in time; full Gaussian readout with cortex position network, sampled
-for every frame and neuron; shifter; Poisson loss with the published scale; AdamW) on 80-frame clips
-of 36 x 64 pixels and 7,863 neurons per mouse, 8 clips of each. Ours takes all mice in one step and
-includes normalising the raw bytes; the published code takes one mouse after the other, adds up
-gradients, and starts from normalised arrays. Neither reads files here. The GRU rows have the
-published GRU baseline instead: a rotation-equivariant core (4 layers of 8 features in 8
-orientations, kernels 9, 7, 7, 7) and a convolutional GRU of 64 channels with kernels of 9. The rows
-of images have the published CNN of 2022 (four layers of 64 channels, kernels 9, 7, 7, 7, all but
-the first depth-separable; full Gaussian readout; Adam) on 128 images, which ours makes smaller, 144
-x 256 to 36 x 64 pixels, in its step and the published code has small already. The rows of
-DwiseNeuro have its published model of 2023 (expansion 7, dropping residuals and channels; softplus;
-AdamW) on clips of 31 frames, of which it sees 16, in 64 x 64 pixels.""",
-    prediction="""The same model in evaluation mode, its published prediction function on the
-other side: the 80-frame batch, and two whole 300-frame trials of each mouse (one at a time on the
-published side, whose loader gives whole trials so). Frames are those of the input. DwiseNeuro
-predicts the first 46 frames of a trial in all 16 windows of 31 frames that these have, several at a
-time; its own code one after the other. A trial of 300 frames has 270.""",
-    loader="""Random 80-frame windows of the train tier, normalised (official) and ready as float32
-arrays with behaviour as channels, files in the page cache. Ours: `Batches.iterate` with its threads
-from the store, then normalisation in jit. The published loader reads and normalises whole trials;
-once with its cache off, which is how ten mice have to be read (148 GB), and once with every trial
-already in its cache.""",
-    correlation="""Single-trial correlation of every neuron over a tier that is in memory:
-ours adds up sums trial by trial; numpy and the published function join all trials first.""",
-    store="""Bytes of the published files for each byte of our store, on a simulated session: once
-with small random numbers in place of the responses' exact zeros, which no packing makes smaller,
-and once as simulated, mostly zeros. Recordings should lie between the two. All other rows read the
-first one.""",
-    conversion="""Published files to store, in megabytes of source per second, beside copying the
-same files with `shutil.copytree` on the same disk, files in the page cache.""",
-    gabors="""Direction, wavelength and frequency of the Gabor in every block of 25 frames, 72
-possible ones; clips in memory. The other side is plain numpy by the rule of the published tool: one
-correlation coefficient for every block and template, templates made beforehand.""",
-    video_ids="""From the files of a session (in the page cache) to a number for each different
-video. The other side compares whole videos in turn by the published rule, in plain numpy; its work
-grows with the square of the trials, and a published session has ten times as many.""",
-    statistics="""Minimum, maximum, median, mean and standard deviation of video, responses,
-behaviour and pupil over the train tier, from the published files in the page cache. The other side
-holds all trials of a variable in one float32 array and asks numpy.""",
-    motifs="""All motifs of a synthetic session with the count statistics of the published pile, to
-the finished table on disk, per CPU second of one process with one thread: from counts in memory
-(sparse here, the published table of counts in Arrow there), and from disk (an event store, whose
-spike times are put into bins on the way; the table in Parquet there). The other side is plain
-numpy and a dictionary of patches, by the rule of the published script. Peak memory is that of a
-process that does only this.""",
-    order="""An order of the neurons of a session by cosine distance, from counts in memory, per CPU
-second of one process with one thread: ours once from all bins (average linkage, exact leaf
-ordering), the other side anew for each chunk with SciPy (Ward's linkage, its leaf ordering),
-as the published script means to.""",
-    pile="""A synthetic session with the count statistics of the published pile, in one process and
-with everything in the page cache: from the spike times of an NWB file to what lies on disk (an
-event store with every exact time, compressed and with checksums; there an uncompressed Arrow table
-of counts), and from a store to counts in bytes, chunk by chunk (there NumPy's histogram over all
-edges for each neuron, of times in memory, as the published builders count).""",
-)
+BUSY = 0.2  # cores that other work keeps busy, from which on it disturbs
+MARK = "†"
 
 
-def page(result: dict) -> str:
+def page(runs: Sequence[dict]) -> str:
     """The whole page in markdown."""
-    rows = [_row(each) for each in result["rows"]]
+    rows = [(_row(each), number) for number, run in enumerate(runs, 1) for each in run["rows"]]
+    disturbed = [disturbs(row, runs[number - 1]) for row, number in rows]
+    said = [each for run in runs for of_row in run["said"].values() for each in of_row]
     parts = [
         "# Benchmarks",
-        "sensojax beside the published PyTorch code (neuralpredictors and the Sensorium 2023 kit), "
-        "measured in one run of\n\n"
-        f"    {result['command']}\n\n"
-        "where PEER_FOLDER holds checkouts of `neuralpredictors` and `sensorium_2023` (and of "
-        "`dwiseneuro` for its rows), and PEER_PYTHON is an interpreter that has torch and what "
-        "they import. The two sides take turns on the same arrays and weights; a number is the "
-        "median of "
-        f"{_count(rows)}, with the smallest and the largest in parentheses. More is better.",
-        _caution(result),
-        _table(rows),
-        "\n".join(f"* {sentence}" for sentence in result["said"]),
+        "sensojax beside the published PyTorch code (neuralpredictors, the Sensorium 2023 kit, "
+        "DwiseNeuro), measured by `scripts/bench.py`. The two sides take turns on the same arrays "
+        f"and weights; a number is the median of {_count([row for row, _ in rows])}, with the "
+        "smallest and the largest in parentheses. More is better. The last column is the run, "
+        "see below.",
+        _caution(runs, any(disturbed)),
+        _table(rows, disturbed),
+        "\n".join(f"* {sentence}" for sentence in said),
         "## Cost of our side, and how near the machine's limit",
-        _costs(rows, result["matmul_gflops"]),
+        _costs(rows),
         "## What each row is",
         "\n".join(f"* **{row}**: {' '.join(MEANING[row].split())}" for row in _names(rows)),
         "## Where and when",
-        _machine(result["machine"]),
+        "PEER_FOLDER holds checkouts of `neuralpredictors` and `sensorium_2023` (and of "
+        "`dwiseneuro` and `viv1t` for their rows), PEER_PYTHON is an interpreter that has torch "
+        "and what they import.",
+        "\n".join(_run(number, run) for number, run in enumerate(runs, 1)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -107,16 +54,22 @@ def plain(row: Row) -> dict:
     return dataclasses.asdict(row) | {"ratio": row.ratio}
 
 
-def _caution(result: dict) -> str:
+def disturbs(row: Row, run: dict) -> bool:
+    """Whether other work ran beside a row; rows of before say only how the run began."""
+    others = row.more.get("others")
+    return run["machine"]["load_before"] > 0.5 if others is None else others > BUSY
+
+
+def _caution(runs: Sequence[dict], disturbed: bool) -> str:
     """What makes the numbers worthless, when something does."""
-    load, said = result["machine"]["load_before"], []
-    if result["tiny"]:
+    said = []
+    if any(run["tiny"] for run in runs):
         said.append("These are the sizes of --tiny: the times mean nothing.")
-    if load > BUSY:
+    if disturbed:
         said.append(
-            f"The machine was busy with other work (load average {load} before the run), so these "
-            "times are not reliable; and as the threads of torch wait for each other, other work "
-            "slows the published side more than ours."
+            f"Where the ratio has the mark {MARK}, other work ran beside the row (the table of "
+            "costs says how many cores it took), so the ratio is only roughly right; as the "
+            "threads of torch wait for each other, rather too good than too bad."
         )
     return f"**{' '.join(said)}**" if said else ""
 
@@ -126,8 +79,8 @@ def _row(row: dict) -> Row:
     return Row(**{k: v for k, v in row.items() if k != "ratio"} | sides)
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row.row for row in rows))
+def _names(rows) -> list[str]:
+    return [name for name in MEANING if name in {row.row for row, _ in rows}]
 
 
 def _count(rows: Sequence[Row]) -> str:
@@ -135,15 +88,15 @@ def _count(rows: Sequence[Row]) -> str:
     return f"{counts[0]} repeats" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} repeats"
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows, disturbed) -> str:
     lines = [
-        "| work | unit | sensojax | other | what the other is | ratio |",
-        "|---|---|---|---|---|---|",
+        "| work | unit | sensojax | other | what the other is | ratio | run |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        ratio = "" if row.ratio is None else f"**{row.ratio:.2f}**"
+    for (row, run), mark in zip(rows, disturbed, strict=True):
+        ratio = "" if row.ratio is None else f"**{row.ratio:.2f}**" + (f" {MARK}" if mark else "")
         other = row.other if row.theirs else "not run"
-        cells = (row.work, row.unit, _side(row.ours), _side(row.theirs), other, ratio)
+        cells = (row.work, row.unit, _side(row.ours), _side(row.theirs), other, ratio, str(run))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -160,44 +113,63 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _costs(rows: Sequence[Row], matmul: Sequence[float | None]) -> str:
+def _costs(rows) -> str:
     lines = [
-        "| work | compile, s | core GFLOP/s, sensojax | other | peak memory GB, sensojax | other |",
-        "|---|---|---|---|---|---|",
+        "| work | compile, s | GFLOP/s, sensojax | other | GB/s, sensojax | program GB, sensojax "
+        "| peak memory GB, sensojax | other | other work, cores | run |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        if row.more:
-            compiled = row.more.get("compile_seconds")
-            gflops, peaks = (
-                row.more.get("gflops", (None, None)),
-                row.more.get("peak_gb", (None, None)),
-            )
-            values = (compiled, *gflops, *peaks)
+    for row, run in rows:
+        more = row.more
+        if more:
+            gflops = more.get("gflops", (None, None))
+            peaks = more.get("peak_gb", (None, None))
+            single = (more.get(name) for name in ("gbs", "program_gb"))
+            values = (more.get("compile_seconds"), *gflops, *single, *peaks, more.get("others"))
             cells = ("" if value is None else _number(value) for value in values)
-            lines.append(f"| {row.work} | {' | '.join(cells)} |")
-    ours, theirs = matmul
-    beside = f", {theirs:.0f} GFLOP/s by torch" if theirs else ""
+            lines.append(f"| {row.work} | {' | '.join(cells)} | {run} |")
     return "\n".join(lines) + (
-        f"\n\nA square float32 matrix product reaches {ours:.0f} GFLOP/s by jax{beside}. GFLOP/s "
-        "of a row are the operations of the core alone, counted as direct convolutions, over the "
-        "time of everything. Peak memory is the largest resident size of the process while its row "
-        "ran, the interpreter and the data of the row included."
+        "\n\nGFLOP/s are the operations of the core (of a prediction: of all) over the time of "
+        "everything, counted as direct convolutions, each layer once forward and twice backward; "
+        "where a transform domain needs fewer operations, they pass what a matrix product reaches. "
+        "GB/s are the least traffic over the same time: what products, convolutions, look-ups and "
+        "sums read and write when all else is fused into them, much of it in a processor's caches. "
+        "Program GB is what the compiler sets aside, arguments included. Peak memory is the "
+        "largest resident size of the process while its row ran, the interpreter and the data of "
+        "the row included; on an accelerator, the most it had held so far."
     )
 
 
-def _machine(machine: dict) -> str:
-    ours = ", ".join(f"{name} {number}" for name, number in machine["ours"].items())
-    lines = [
-        f"{machine['date']}; {machine['cpu']}, {machine['cores']} cores; our side ran on "
-        f"{machine['device']}; load average before: {machine['load_before']}. Ours: {ours}."
+def _run(number: int, run: dict) -> str:
+    """Where and when a run was, and what its machine reaches."""
+    machine, rates = run["machine"], run["rates"]
+    ours = ", ".join(f"{name} {version}" for name, version in machine["ours"].items())
+    where = machine.get("accelerator") or machine["device"]
+    said = [
+        f"{number}. `{run['command']}`, {machine['date']}; {machine['cpu']}, {machine['cores']} "
+        f"cores; our side ran on {where}; load average before: {machine['load_before']}.",
+        _rates(rates, run["matmul_gflops"]),
+        f"Ours: {ours}.",
     ]
     if machine["peer"]:
-        theirs = ", ".join(f"{name} {number}" for name, number in machine["peer"].items())
-        lines.append(f"Published code: {theirs}, {machine['peer_threads']} threads, on the CPU.")
+        theirs = ", ".join(f"{name} {version}" for name, version in machine["peer"].items())
+        device = machine.get("peer_device") or "cpu"
+        said.append(f"Published code: {theirs}, {machine['peer_threads']} threads, on {device}.")
     if machine["stand_ins"]:
         names = " and ".join(machine["stand_ins"])
-        lines.append(
+        said.append(
             f"Empty modules stood in for {names}, which it imports; of them only the seeding "
             "function of nnfabrik is called, before our weights replace its own."
         )
-    return " ".join(lines)
+    if not run["rows"]:
+        said.append("It measured the machine alone.")
+    return " ".join(said)
+
+
+def _rates(rates: dict, compared: Sequence[float | None]) -> str:
+    ours, theirs = compared
+    by_side = ", ".join(f"{_number(rate)} ({side})" for side, rate in rates["matmul"].items())
+    by_size = ", ".join(f"{_number(rate)} ({size} MB)" for size, rate in rates["copy"].items())
+    torch = f", by torch {_number(theirs)}" if theirs else ""
+    matmul = f"A square matrix product reaches {by_side or _number(ours)} GFLOP/s{torch}"
+    return f"{matmul}; adding one to an array moves {by_size} GB/s." if by_size else f"{matmul}."

@@ -18,7 +18,7 @@ LEAST = {
         prefetch_steps=0,
     ),
     "inputs": dict(pool=1, frame_step=1),
-    "train": dict(evaluate_every=0, log_every=1, checkpoint_every=1),
+    "train": dict(evaluate_every=0, log_every=1, checkpoint_every=1, mice_at_once=0),
     "evaluation": dict(
         skip_frames=0,
         most_frames=0,
@@ -81,6 +81,12 @@ def _check_training(config: Mapping) -> None:
             f"{data['batch_size']}, expected two clips of each mouse or more, which are mixed; "
             "enlarge data.batch_size."
         )
+    if config["train"]["mice_at_once"] and config["distillation"]["run"]:
+        raise UserError(
+            f"found train.mice_at_once {config['train']['mice_at_once']} and distillation.run "
+            f"{config['distillation']['run']!r}, expected one of them, since every mouse answers "
+            "to the clips of all others; set train.mice_at_once to 0."
+        )
     for name in ("cutmix.probability", "distillation.run"):
         section, setting = name.split(".")
         if config["transfer"]["features"] and config[section][setting]:
@@ -95,6 +101,7 @@ def check_recorded(config: Mapping, opened: Mapping) -> None:
     uses = {
         "inputs.pupil": config["inputs"]["behavior"] and config["inputs"]["pupil"],
         "shifter.name": bool(config["shifter"]["name"]),
+        "gain.name": bool(config["gain"]["name"]),
     }
     wanted = [name for name, used in uses.items() if used]
     without = [mouse for mouse, store in opened.items() if not store.has_pupil]
@@ -102,5 +109,5 @@ def check_recorded(config: Mapping, opened: Mapping) -> None:
         raise UserError(
             f"found {' and '.join(wanted)} set for mouse {without[0]}, of which nobody recorded "
             "where its pupil is, expected models that do not ask; set inputs.pupil to False and "
-            'shifter.name to "".'
+            'shifter.name and gain.name to "".'
         )

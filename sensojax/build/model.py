@@ -1,4 +1,4 @@
-"""From the sections `core`, `recurrent`, `readout`, `shifter`, `output`, `encoder` to a model."""
+"""From the sections core, recurrent, readout, shifter, gain, output and encoder to a model."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ def new_encoder(
         make_readout = functools.partial(make_readout, map_size=core.map_size(*frame_size))
     if "state_columns" in arguments(known[name]):
         make_readout = functools.partial(make_readout, state_columns=behavior_columns + 2)
-    of_mouse, shifters, output = {}, {}, {}
+    of_mouse, shifters, gains, output = {}, {}, {}, {}
     for mouse, each in neurons.items():
         output[mouse] = call(outputs.OUTPUTS, "output", config["output"])
         mean = None if mean_responses is None else mean_responses[mouse]
@@ -49,12 +49,20 @@ def new_encoder(
         )
         if config["shifter"]["name"]:
             shifters[mouse] = _shifter(config["shifter"], behavior_columns, rngs)
+        if config["gain"]["name"]:
+            section = functools.partial(call, behavior.GAINS, "gain", config["gain"], rngs=rngs)
+            gains[mouse] = section(
+                neurons=len(each),
+                channels=(shared or core).num_features,
+                state_columns=behavior_columns + 2,
+            )
     return encoder.Encoder(
         core,
         of_mouse,
         shifters,
         output=output,
         shared=shared,
+        gains=gains,
         frozen_core=frozen_core(config),
         **config["encoder"],
     )

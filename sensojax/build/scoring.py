@@ -12,7 +12,7 @@ from sensojax.evaluation.evaluators import Evaluator
 from sensojax.evaluation.predictions import Predictions, compiled
 from sensojax.evaluation.results import Fields
 from sensojax.models import encoder
-from sensojax.pipeline.windows import ScoredFrames
+from sensojax.pipeline.windows import RESPONSES_AS, ScoredFrames
 from sensojax.training.mesh import Placement
 
 
@@ -33,10 +33,11 @@ def evaluator(
     """An evaluator of one tier, counting as `config.evaluation` says.
 
     program, sums: from `predictions.compiled` and `evaluators.summing`, to be shared by several.
-    normalization: of the score, "" for that of the training. length: frames of a batch, at least.
+    normalization: of the score, "" for that of the training's responses. length: frames of a batch,
+    at least.
     """
     how, trained = config["evaluation"], config["data"]["normalization"]
-    normalization = normalization or trained
+    normalization = normalization or RESPONSES_AS.get(trained, trained)
     placement.check(how["batch_size"], "evaluation.batch_size")
     scored_with = None
     if normalization != trained:
@@ -88,7 +89,8 @@ def refused_measures(config: Mapping, opened: Mapping) -> dict[str, str]:
     of just that, so what it can explain is not the explainable variance (baselines 2.2, 6.4).
     """
     images = all(store.max_frames == 1 for store in opened.values())
-    if not (images and (config["inputs"]["behavior"] or config["shifter"]["name"])):
+    sees = config["inputs"]["behavior"] or config["shifter"]["name"] or config["gain"]["name"]
+    if not (images and sees):
         return {}
     why = (
         "the model sees the animal's behaviour (track SENSORIUM+), which differs between repeats "

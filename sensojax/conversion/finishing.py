@@ -38,7 +38,7 @@ def finish(
     stored = store.TrialStore(notes.folder, description, notes.lines)
     statistics = train_statistics(stored)
     with open(notes.folder / TABLES, "wb") as file:
-        np.savez_compressed(file, **tables, **statistics)
+        np.savez_compressed(file, **tables, **_extremes(recording), **statistics)
         os.fsync(file.fileno())
     arrays.remove_strays(notes.folder)
     unnamed = notes.folder / f"{store.DESCRIPTION}.new"
@@ -73,11 +73,25 @@ def _describe(recording: types.Recording, notes: journal.Journal, max_frames: in
     }
 
 
+def _extremes(recording: types.Recording) -> dict[str, np.ndarray]:
+    """The published smallest and largest values of every frame that some normalizations need.
+
+    Of behaviour and pupil; those of videos and responses would be large, and are not asked for.
+    They are no part of what makes this store this store, so stores without them are whole too.
+    """
+    return {
+        f"official/{key}/{name}": recording.statistics[key][name]
+        for key in ("behavior", "pupil_center")
+        for name in ("min", "max")
+        if name in recording.statistics.get(key, ())
+    }
+
+
 # Statistics of the train tier -------------------------------------------------------------------
 
 
 def train_statistics(stored: store.TrialStore) -> dict[str, np.ndarray]:
-    """Mean and std over the valid frames of the train tier, named as in `tables.npz`.
+    """Mean, std, min and max over the valid frames of the train tier, named as in `tables.npz`.
 
     videos: scalars; responses: [neuron]; behavior, pupil_center: [column]. Withheld responses do
     not count. Merged in trial order, so they are the same bits whatever the number of threads.
@@ -89,18 +103,27 @@ def train_statistics(stored: store.TrialStore) -> dict[str, np.ndarray]:
         if line["tier"] == "train" and line["num_frames"]
     ]
     total: dict[str, Moments] = {}
+    least: dict[str, np.ndarray] = {}
+    most: dict[str, np.ndarray] = {}
     with ThreadPoolExecutor(zarrs.cores()) as pool:
-        for moments in pool.map(lambda row: _moments(stored, row), rows):
-            for name, value in moments.items():
-                total[name] = total[name] + value if name in total else value
-    means = {f"per_neuron/{name}/mean": value.mean for name, value in total.items()}
-    return means | {f"per_neuron/{name}/std": value.std for name, value in total.items()}
+        for trial in pool.map(lambda row: _values(stored, row), rows):
+            for name, (moments, low, high) in trial.items():
+                total[name] = total[name] + moments if name in total else moments
+                least[name] = np.minimum(least.get(name, low), low)
+                most[name] = np.maximum(most.get(name, high), high)
+    found = {"mean": {name: each.mean for name, each in total.items()}, "min": least, "max": most}
+    found["std"] = {name: each.std for name, each in total.items()}
+    return {f"per_neuron/{name}/{n}": x for n, of in found.items() for name, x in of.items()}
 
 
-def _moments(stored: store.TrialStore, row: int) -> dict[str, Moments]:
+def _values(stored: store.TrialStore, row: int) -> dict[str, tuple]:
+    """Moments, smallest and largest values of one trial."""
     trial = stored.read(row)
     values = {"videos": trial["video"].reshape(-1)}
     if stored.has_responses[row]:
         values["responses"] = trial["responses"]
     values |= {name: trial[name] for name in ("behavior", "pupil_center")}
-    return {name: Moments.of(each) for name, each in values.items()}
+    return {
+        name: (Moments.of(each), np.float64(each.min(axis=0)), np.float64(each.max(axis=0)))
+        for name, each in values.items()
+    }

@@ -21,7 +21,7 @@ from sensojax import errors, store, types
 # Behavior and pupil are a few bytes per frame: they collect in one file [frame column] float32
 # beside the journal and become two arrays when all trials are there.
 TRACES = "behavior_and_pupil.f32"
-STATISTICS = ("mean", "std")  # of the published ones; nothing here uses min, max and median
+STATISTICS = ("mean", "std")  # of the published ones; of others `finishing` takes what is used
 
 
 class Journal:

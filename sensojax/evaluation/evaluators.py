@@ -7,7 +7,7 @@ same way: that is the ceiling, the best that any model can reach on these very r
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import jax
@@ -87,11 +87,10 @@ class Evaluator:
         model = Tally(self.predictions, self._nan_rule, wanted, self._null_means)
         truth = Tally(self.predictions, self._nan_rule, (), self._null_means)
         rates = self.predictions.have_rates and not self._ceiling
-        for own, rows in of_rows or [(weights, None)]:
-            for part in self.predictions.steps(own, rates=rates, only=rows):
-                model.add(part, self._sums(part.predicted, part.observed))
-                if rates:
-                    truth.add(part, self._sums(part.rates, part.observed))
+        for part, sums, of_rates in _one_behind(self._summed(of_rows or [(weights, None)], rates)):
+            model.add(part, sums)
+            if rates:
+                truth.add(part, of_rates)
         if rates:
             self._ceiling = {mouse: truth.of(mouse) for mouse in self.predictions.stores}
         mice, kinds = {}, {}
@@ -108,6 +107,13 @@ class Evaluator:
                 )
         about = dict(step=step, seeds=seeds, ensemble=ensemble)
         return Score(**about, **self._conditions, mice=mice, kinds=kinds)
+
+    def _summed(self, of_rows, rates: bool) -> Iterator[tuple]:
+        """Every step of predictions, its sums, and those of the rates if asked for."""
+        for own, rows in of_rows:
+            for part in self.predictions.steps(own, rates=rates, only=rows):
+                of_rates = self._sums(part.rates, part.observed) if rates else None
+                yield part, self._sums(part.predicted, part.observed), of_rates
 
     def _mouse_score(self, mouse: str, sums: Sums, ceiling: Sums | None, wanted) -> MouseScore:
         refused = {name: why for name, why in self._refused.items() if name in wanted}
@@ -189,6 +195,16 @@ class Evaluator:
             observed=joined["observed"],
             rates=joined.get("rates"),
         )
+
+
+def _one_behind(items: Iterable) -> Iterator:
+    """Each item when the next one is begun, on which the device works while the host adds up."""
+    waiting = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting
 
 
 def summing(

@@ -22,15 +22,16 @@ import numpy as np
 from sensojax import build
 from sensojax.errors import UserError
 from sensojax.experiments import imported_mice
-from sensojax.interop import architecture, sensorium, state_dicts
+from sensojax.interop import architecture, entries, families, state_dicts
 from sensojax.interop.state_dicts import StateDict
+from sensojax.interop.told import File
 from sensojax.models.encoder import Encoder, assemble, separate
 from sensojax.training import checkpoints, folder, provenance
 from sensojax.writing import plain, write_atomically
 
 NOTES = "sensojax"  # the entry of a .safetensors file that holds what a checkpoint says of itself
 SAID = ("config", "mice", "behavior_columns", "frame_size")
-BEHAVIOR_COLUMNS = {"images": 3, "videos": 2}  # of the published recordings
+BEHAVIOR_COLUMNS = {"images": 3}  # of the published recordings, 2 in all others
 FRAME_SIZE = (36, 64)  # likewise, as the models see them
 
 
@@ -74,7 +75,7 @@ def read_model(
 ) -> Imported:
     """The model of a file of weights.
 
-    pages: {"images": config, "videos": config}, for the sections that weights do not decide.
+    pages: {name: config} for `told.Architecture.page`, which say what weights do not decide.
     changes: {"section.setting": value}, over what the file tells. mice: {name in the file: name of
     its store}; others keep theirs, or get the name of the published session with those numbers.
     stores: folder of the mice's stores, "" for none yet; those in it are compared with the file.
@@ -109,12 +110,11 @@ def export_run(workdir: str | Path, path: str | Path, weights: str = "best") -> 
         raise UserError(f"found {path}, expected a name that ends in .safetensors; change it.")
     graph, arrays, about = build.load_encoder(workdir, weights)
     model = assemble(graph, arrays)
-    exported = sensorium.export(sensorium.encoder(model))
-    exported |= sensorium.counters(model, exported)
-    of_kit = {mouse: imported_mice.name_in_kit(mouse) for mouse in about["mice"]}
-    exported = imported_mice.renamed(exported, of_kit)
+    family, there = families.of(model), imported_mice.names_in_file(model)
+    exported = entries.export(family.entries(model, there))
+    exported |= family.constants(model, exported, there, tuple(about["frame_size"]))
     said = {name: about[name] for name in SAID}
-    said["mice"] = {of_kit[mouse]: each for mouse, each in about["mice"].items()}
+    said["mice"] = {there[mouse]: {**each, "name": mouse} for mouse, each in about["mice"].items()}
     state_dicts.write(path, exported, {"format": "pt", NOTES: json.dumps(plain(said))})
     return sorted(exported)
 
@@ -138,23 +138,26 @@ def _own(state: StateDict, changes: Mapping[str, Any]) -> dict:
 
 def _foreign(state: StateDict, pages, changes, frame_size) -> tuple[dict, dict]:
     """What the weights of others tell of their model, and what is assumed."""
-    found = architecture.of(state.shapes, state.modules)
+    numbers = state.numbers()
+    file = File(state.shapes, state.modules, numbers, changes, tuple(frame_size), state.path)
+    found = architecture.of(file)
     asked = {name: why for name, why in found.asked.items() if name not in changes}
     if asked:
         name, why = next(iter(asked.items()))
         raise UserError(f"found weights that do not decide {name}: {why}; say --set {name}=VALUE.")
-    config = dict(plain(pages[found.stimuli]))
+    config = dict(plain(pages[found.page]))
     for name, told in found.sections.items():
         page = config[name]
         # What a page says of another kind of core, readout or shifter does not belong here.
         same = page.get("name", "") == told.get("name", "")
         config[name] = {**(page if same else {}), **told}
     config = _changed(config, changes)
+    canvas = tuple(config["inputs"]["canvas"])
     said = dict(
         config=config,
-        mice={mouse: dict(neurons=count, fingerprint="") for mouse, count in found.mice.items()},
-        behavior_columns=BEHAVIOR_COLUMNS[found.stimuli],
-        frame_size=list(frame_size),
+        mice=imported_mice.of_file(found),
+        behavior_columns=BEHAVIOR_COLUMNS.get(found.page, 2),
+        frame_size=list(frame_size if canvas == (0, 0) else canvas),
     )
     _check_map_size(said, found.map_size)
     return said, {name: v for name, v in found.assumed.items() if name not in changes}
@@ -206,9 +209,8 @@ def _fill(model: Encoder, said: Mapping, state: StateDict, leave_out: Sequence[s
 
     Raises UserError when one is missing, of another shape, not a number, or not to be left out.
     """
-    here = {about["in_file"]: mouse for mouse, about in said["mice"].items()}
-    theirs = imported_mice.renamed(state.tensors, here)
-    unused = sensorium.without_counters(sensorium.load(sensorium.encoder(model), theirs))
+    family, there = families.of(model), {m: about["in_file"] for m, about in said["mice"].items()}
+    unused = family.deciding(entries.load(family.entries(model, there), state.tensors))
     refused = [name for name in unused if not name.startswith(tuple(leave_out))]
     if refused:
         few = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if refused[5:] else "")
@@ -216,7 +218,7 @@ def _fill(model: Encoder, said: Mapping, state: StateDict, leave_out: Sequence[s
             f"found arrays that no part of our model takes: {few}; without them it would predict "
             "something else. If they do not matter, say --leave-out with how their names begin."
         )
-    for entry in sensorium.encoder(model):
+    for entry in family.entries(model, there):
         if not np.isfinite(np.asarray(entry.variable[...])).all():
             raise UserError(
                 f"found {entry.name} in {state.path} with values that are not finite, expected "

@@ -73,6 +73,8 @@ class Experiment:
             teacher=teacher,
             average=config["train"]["average"],
             compute=config["train"]["compute"],
+            recompute=config["train"]["recompute"],
+            mice_at_once=config["train"]["mice_at_once"],
         )
         self.train_step = self.make_train_step(seed=config["seed"])
         self.interval = config["train"]["evaluate_every"] or self.batches.epoch_steps
@@ -174,19 +176,25 @@ class Experiment:
         """Takes steps up to the next multiple of the interval, to the last step, or `until`."""
         start, stop = self.ahead()
         stop = stop if until is None else min(stop, until)
-        pace = journal.Pace()
+        pace, trailing = journal.Pace(), journal.Trailing()
         with to_device(self.stream(start, stop), self.placement.batch) as ready:
             for index, batches in ready:
                 rate = self.schedule.learning_rate(index)
                 self.state, measured = self.train_step(self.state, batches, self.statistics, rate)
                 done = index + 1
-                pace.count(sum(len(batch.valid) for batch in batches.values()))
+                clips = sum(len(batch.valid) for batch in batches.values())
                 save, note = self.due(done, stop)
-                if note:
-                    measured = jax.device_get(measured)  # waits until the step is done
-                    self.note(notes, done, measured, rate, pace.ask(ready.waited_seconds))
+
+                def finished(measured, done=done, rate=rate, clips=clips, note=note):
+                    pace.count(clips)
+                    if note:
+                        self.note(notes, done, measured, rate, pace.ask(ready.waited_seconds))
+
+                trailing.add(measured, finished)
                 if save:
+                    trailing.finish()  # a diverged state is not saved
                     self.save(saved)
+            trailing.finish()
 
     def note(
         self, notes: journal.Journal, done: int, measured: Mapping, rate: float, pace: Mapping

@@ -22,7 +22,7 @@ from sensojax.evaluation.results import Score
 from sensojax.models.encoder import assemble
 from sensojax.pipeline import folds
 from sensojax.pipeline.folds import HELD_OUT
-from sensojax.pipeline.windows import NORMALIZATIONS, SCORED_FRAMES
+from sensojax.pipeline.windows import NORMALIZATIONS, RESPONSES_AS, SCORED_FRAMES
 from sensojax.store import TrialStore
 from sensojax.training import checkpoints, mesh
 from sensojax.types import STIMULUS_KINDS, TIERS
@@ -78,7 +78,8 @@ class Scorer:
                 step=steps[-1],
                 seeds=tuple(each["config"]["seed"] for _, _, each in members),
             )
-            scored_as = normalization or config["data"]["normalization"]
+            trained = config["data"]["normalization"]
+            scored_as = normalization or RESPONSES_AS.get(trained, trained)
             check_name(scored_as, NORMALIZATIONS, "normalization")
             tiers = every_tier(opened) if EVERY_TIER in tiers else tiers
             shown = {

@@ -91,21 +91,26 @@ def _train_to_next_evaluation(active: Sequence[Member], make_step: Callable) -> 
     start, stop = first.ahead()
     step = make_step(tuple(e.config["seed"] for e in experiments))
     state = ensembles.stacked([e.state for e in experiments])
-    pace = journal.Pace()
+    pace, trailing = journal.Pace(), journal.Trailing()
     with to_device(_stacked(experiments, start, stop), jax.device_put) as ready:
         for index, batches in ready:
             rates = np.array([e.schedule.learning_rate(index) for e in experiments], np.float32)
             state, measured = step(state, batches, first.statistics, rates)
             done = index + 1
-            pace.count(sum(batch.valid[..., 0].size for batch in batches.values()))
+            clips = sum(batch.valid[..., 0].size for batch in batches.values())
             save, note = first.due(done, stop)
-            if note:
-                measured = jax.device_get(measured)
-                rate = pace.ask(ready.waited_seconds)
-                for i, member in enumerate(active):
-                    own = jax.tree.map(lambda x, i=i: x[i], measured)
-                    member.experiment.note(member.notes, done, own, float(rates[i]), rate)
+
+            def finished(measured, done=done, rates=rates, clips=clips, note=note):
+                pace.count(clips)
+                if note:
+                    paced = pace.ask(ready.waited_seconds)
+                    for i, member in enumerate(active):
+                        own = jax.tree.map(lambda x, i=i: x[i], measured)
+                        member.experiment.note(member.notes, done, own, float(rates[i]), paced)
+
+            trailing.add(measured, finished)
             if save or done == stop:
+                trailing.finish()  # a diverged state is not saved
                 for i, member in enumerate(active):
                     member.experiment.state = jax.tree.map(lambda x, i=i: x[i], state)
                     if save:

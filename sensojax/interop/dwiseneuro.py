@@ -12,6 +12,7 @@ from flax import nnx
 
 from sensojax.errors import UserError
 from sensojax.interop.entries import Entry, vector
+from sensojax.models import position_code
 from sensojax.models.cores import dwiseneuro
 from sensojax.models.encoder import Encoder
 
@@ -72,14 +73,18 @@ def without_constants(names: Iterable[str]) -> list[str]:
     return [name for name in names if not name.endswith((COUNTER, FREQUENCIES))]
 
 
-def counters(names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The counters that PyTorch asks for beside these names, when it loads weights strictly."""
+def constants(made: dwiseneuro.Core, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The arrays that PyTorch asks for beside these names, when it loads weights strictly."""
     statistics = "running_mean"
-    return {
+    found = {
         name.removesuffix(statistics) + COUNTER: np.int64(0)
         for name in names
         if name.endswith(statistics)
     }
+    for index, block in enumerate(made.blocks):
+        rates = position_code.frequencies(block.widen.shape[0])
+        found[f"core.blocks.{2 * index}.{FREQUENCIES}"] = rates
+    return found
 
 
 def _block(here: str, block: dwiseneuro.Block) -> Iterator[Entry]:

@@ -7,12 +7,13 @@ and a `Found` for each section. All mice of a model share one setting.
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sensojax.errors import UserError
 from sensojax.interop.core_architecture import Found, Shapes
 
 SIGMAS = {(2, 2): "full", (1, 2): "uncorrelated", (1, 1): "isotropic"}
+WHOLE_STATE = 4  # columns of what a shifter may see: behaviour and the pupil
 
 
 class Readouts(NamedTuple):
@@ -25,7 +26,7 @@ class Readouts(NamedTuple):
 
 def readouts(shapes: Shapes, modules: frozenset[str] | None) -> Readouts:
     """The readouts of all mice; UserError when there are none, or when they differ in kind."""
-    of_mice = _by_mouse(shapes, "readout")
+    of_mice = by_mouse(shapes, "readout")
     if not of_mice:
         raise UserError(
             "found no readouts in the file, expected names such as readout.<mouse>._features; "
@@ -35,7 +36,7 @@ def readouts(shapes: Shapes, modules: frozenset[str] | None) -> Readouts:
     for mouse, parts in of_mice.items():
         features = parts.get("_features", ())
         if len(features) == 4 and "sigma" in parts:
-            found[mouse] = _gaussian(mouse, parts, modules)
+            found[mouse] = gaussian(f"readout.{mouse}", parts, modules)
             channels[mouse], neurons[mouse] = features[1], features[3]
         elif len(features) == 2 and "spatial" in parts:
             found[mouse] = Found(
@@ -49,7 +50,7 @@ def readouts(shapes: Shapes, modules: frozenset[str] | None) -> Readouts:
                 "Gaussian one (_features, sigma) or a factorised one (_features, spatial); others "
                 "cannot be exchanged."
             )
-    return Readouts(_same(found, "readouts"), neurons, _same(channels, "numbers of features"))
+    return Readouts(same(found, "readouts"), neurons, same(channels, "numbers of features"))
 
 
 def map_size(shapes: Shapes) -> tuple[int, int] | None:
@@ -58,9 +59,9 @@ def map_size(shapes: Shapes) -> tuple[int, int] | None:
     return sizes[0] if sizes else None
 
 
-def shifter(shapes: Shapes, mice: Mapping[str, int]) -> Found:
-    """The pupil shifters; told["name"] is "" where there are none."""
-    of_mice = _by_mouse(shapes, "shifter")
+def shifter(shapes: Shapes, mice: Mapping[str, int], group: str = "shifter") -> Found:
+    """The pupil shifters, under names that begin with `group`; told["name"] "" for none."""
+    of_mice = by_mouse(shapes, group)
     if not of_mice:
         return Found(told=dict(name=""))
     if set(of_mice) != set(mice):
@@ -68,10 +69,10 @@ def shifter(shapes: Shapes, mice: Mapping[str, int]) -> Found:
             f"found pupil shifters of {', '.join(of_mice)} and readouts of {', '.join(mice)}, "
             "expected both of the same mice; such a model cannot be exchanged."
         )
-    return _same({mouse: _shifter(mouse, parts) for mouse, parts in of_mice.items()}, "shifters")
+    return same({mouse: _shifter(mouse, parts) for mouse, parts in of_mice.items()}, "shifters")
 
 
-def _by_mouse(shapes: Shapes, group: str) -> dict[str, dict[str, tuple[int, ...]]]:
+def by_mouse(shapes: Shapes, group: str) -> dict[str, dict[str, tuple[int, ...]]]:
     """The shapes of each mouse's arrays in `<group>.<mouse>.`, by the rest of their names."""
     found: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
@@ -81,11 +82,12 @@ def _by_mouse(shapes: Shapes, group: str) -> dict[str, dict[str, tuple[int, ...]
     return found
 
 
-def _gaussian(mouse: str, parts: Shapes, modules) -> Found:
+def gaussian(here: str, parts: Shapes, modules: frozenset[str] | None) -> Found:
+    """A Gaussian readout of these arrays, whose names begin with `here`."""
     sigma = parts["sigma"][2:]
     if sigma not in SIGMAS:
         raise UserError(
-            f"found readout.{mouse}.sigma with the shape {parts['sigma']}, expected one of a "
+            f"found {here}.sigma with the shape {parts['sigma']}, expected one of a "
             f"Gaussian: {', '.join(map(str, SIGMAS))} for each neuron; get the file again."
         )
     told = dict(name="gaussian2d", gaussian=SIGMAS[sigma], bias="bias" in parts)
@@ -97,12 +99,12 @@ def _gaussian(mouse: str, parts: Shapes, modules) -> Found:
     weights = [parts[f"mu_transform.{place}.weight"] for place in places]
     if not weights or len(parts.get("source_grid", ())) != 2:
         raise UserError(
-            f"found readout.{mouse} without positions, expected _mu, or source_grid and "
+            f"found {here} without positions, expected _mu, or source_grid and "
             "mu_transform; models whose mice share positions cannot be exchanged."
         )
     if parts["source_grid"][1] != 2:
         raise UserError(
-            f"found readout.{mouse} with positions from {parts['source_grid'][1]} coordinates of "
+            f"found {here} with positions from {parts['source_grid'][1]} coordinates of "
             "cortex, expected 2; such a model cannot be exchanged."
         )
     told |= dict(positions="cortex", hidden_layers=len(weights) - 1)
@@ -110,14 +112,15 @@ def _gaussian(mouse: str, parts: Shapes, modules) -> Found:
         told["hidden_features"] = weights[0][0]
     if modules is None:
         return Found(told=told, assumed=dict(final_tanh=True))
-    last = f"readout.{mouse}.mu_transform.{places[-1] + 1}"
+    last = f"{here}.mu_transform.{places[-1] + 1}"
     return Found(told=told | dict(final_tanh=last in modules))
 
 
 def _shifter(mouse: str, parts: Shapes) -> Found:
     weights = [parts[name] for name in sorted(parts) if re.fullmatch(r"mlp\.\d+\.weight", name)]
-    if weights and weights[0][1] == 2:
-        told = dict(name="mlp", num_layers=len(weights))
+    if weights and weights[0][1] in (2, WHOLE_STATE):
+        reads_state = weights[0][1] == WHOLE_STATE
+        told = dict(name="mlp", num_layers=len(weights), reads_state=reads_state)
         if len(weights) > 1:
             told["hidden"] = weights[0][0]
         return Found(told=told)
@@ -125,11 +128,12 @@ def _shifter(mouse: str, parts: Shapes) -> Found:
         return Found(told=dict(name="affine"))
     raise UserError(
         f"found the pupil shifter of {mouse} with {', '.join(sorted(parts))}, expected one that "
-        "sees the pupil's two coordinates; others cannot be exchanged."
+        "sees the pupil's two coordinates, or the behaviour's two columns as well; others cannot "
+        "be exchanged."
     )
 
 
-def _same(of_mice: Mapping, what: str):
+def same(of_mice: Mapping, what: str) -> Any:
     """What is the same for all mice; UserError where they differ."""
     first, *others = of_mice.items()
     for mouse, other in others:

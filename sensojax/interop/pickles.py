@@ -7,9 +7,9 @@ Why not a `pickle.Unpickler` with a list of allowed names: it still sets attribu
 lies on its stack, hashes tuples that nest deeper than the C stack (a crash), and makes a memo as
 long as the largest index that a file mentions (32 GB for 5 bytes). Here `pickletools` only splits
 the bytes into steps, and this module does the ones that state dicts are made of: a name becomes a
-value from our table, never an import; a call is only ever one of our functions; what is left of
-attributes is the list of modules of a state dict. The number of steps is bounded, and with it time
-and memory.
+value from our table, never an import; a call is only ever one of our functions; attributes are only
+told to objects of ours (`Attributed`), which take the list of modules of a state dict or the byte
+order of a number. The number of steps is bounded, and with it time and memory.
 """
 
 import pickletools
@@ -37,10 +37,25 @@ class Call:
     make: Callable[[Sequence[Any]], Any]
 
 
-class StateDict(dict):
+class Attributed:
+    """What a pickle may tell attributes of after it was made; nothing is set, `told` decides."""
+
+    def told(self, attributes: Any) -> None:
+        raise Refused("its pickle sets attributes of something")
+
+
+class StateDict(dict, Attributed):
     """An ordered dict of a pickle. modules: the names of the modules that it came from, if told."""
 
     modules: tuple[str, ...] | None = None
+
+    def told(self, attributes: Any) -> None:
+        """The list of modules is all that is known of state dicts."""
+        alone = isinstance(attributes, dict) and len(attributes) == 1
+        listed = attributes.get(METADATA) if alone else None
+        if not isinstance(listed, dict):
+            super().told(attributes)
+        self.modules = tuple(name for name in listed if isinstance(name, str))
 
 
 def load(content: bytes, names: Mapping[str, Any], persistent: Callable[[Any], Any]) -> Any:
@@ -141,12 +156,10 @@ class _Machine:
         self.push(function.make(arguments))
 
     def build(self) -> None:
-        """Attributes are only known of state dicts, and of those only the list of modules."""
-        state, target = self.pop(), self.top(object)
-        listed = state.get(METADATA) if isinstance(state, dict) and len(state) == 1 else None
-        if not isinstance(target, StateDict) or not isinstance(listed, dict):
+        attributes, target = self.pop(), self.top(object)
+        if not isinstance(target, Attributed):
             raise Refused("its pickle sets attributes of something")
-        target.modules = tuple(name for name in listed if isinstance(name, str))
+        target.told(attributes)
 
 
 def _push(value: Any) -> Callable:

@@ -6,7 +6,7 @@ width; linear maps out, in), turned into ours here and nowhere else. Because gra
 optimiser moments have the shape of parameters, they travel the same way.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from flax import nnx
@@ -25,18 +25,21 @@ LAPLACE = np.float32([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])[None, None]
 LAPLACE_1D = np.float32([-1, 4, -1])[None, None]
 
 
-def encoder(model: Encoder) -> Iterator[Entry]:
-    """Every array of a video encoder; UserError for a part that the kits do not have."""
+def encoder(model: Encoder, mice: Mapping[str, str] | None = None) -> Iterator[Entry]:
+    """Every array of a video encoder; UserError for a part that the kits do not have.
+
+    mice: {mouse: its name there}, the same as here if not given.
+    """
     core = model.core
     if isinstance(core, ComposedCore):
         yield from _listed(core.core, "core.")
         yield from _listed(core.recurrence, "gru_module.gru.")
     else:
         yield from _listed(core, "core.")
-    for mouse in model.mice:
-        yield from _listed(model.readouts[mouse], f"readout.{mouse}.")
+    for mouse, name in (mice or {mouse: mouse for mouse in model.mice}).items():
+        yield from _listed(model.readouts[mouse], f"readout.{name}.")
         if mouse in model.shifters:
-            yield from shifter(model.shifters[mouse], f"shifter.{mouse}.")
+            yield from shifter(model.shifters[mouse], f"shifter.{name}.")
 
 
 def without_counters(names: Iterable[str]) -> list[str]:
@@ -122,6 +125,11 @@ def factorized2d(readout: nnx.Module, prefix: str = "") -> Iterator[Entry]:
 
 def gaussian2d(readout: nnx.Module, prefix: str = "") -> Iterator[Entry]:
     neurons, channels = readout.features.shape
+    if readout.mu is not None and readout.network is not None:
+        raise UserError(
+            'found readout.positions "both" in the model, for which there are no published names; '
+            'only "cortex" and "learned" ones can be exchanged.'
+        )
     sigma = {"full": (2, 2), "uncorrelated": (1, 2), "isotropic": (1, 1)}[readout.gaussian]
     every_axis = tuple(range(len(readout.sigma.shape)))
     yield Entry(f"{prefix}sigma", readout.sigma, every_axis, (1, neurons, *sigma))

@@ -20,8 +20,9 @@ from sensojax.interop import torch_checkpoints
 from sensojax.interop.torch_checkpoints import Tensor
 from sensojax.writing import write_bytes_atomically
 
-# What wrappers of a model put before the names of all its arrays.
-WRAPPERS = ("module.", "_orig_mod.")
+# What wrappers of a model put before the names of all its arrays; what compiling a part of it puts
+# into the middle of theirs.
+WRAPPER, COMPILED = "module.", "_orig_mod."
 SAFETENSORS_TYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -52,6 +53,11 @@ class StateDict:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tensor.shape for name, tensor in self.tensors.items()}
+
+    def numbers(self) -> dict[str, float]:
+        """The arrays without axes."""
+        alone = {name: tensor for name, tensor in self.tensors.items() if tensor.shape == ()}
+        return {name: np.asarray(tensor).item() for name, tensor in alone.items()}
 
 
 def read(path: str | Path, part: str = "") -> StateDict:
@@ -118,13 +124,16 @@ def _holds_tensors(value: Any) -> bool:
 
 
 def _unwrapped(path: Path, found: Mapping[str, Tensor], modules) -> StateDict:
-    """Without the word that a wrapper has put before every name."""
-    tensors = dict(found)
-    modules = None if modules is None else frozenset(modules)
-    for wrapper in WRAPPERS:
-        if all(name.startswith(wrapper) for name in tensors):
-            tensors = {name.removeprefix(wrapper): each for name, each in tensors.items()}
-            modules = modules and frozenset(name.removeprefix(wrapper) for name in modules)
+    """Without the words that wrappers have put into names."""
+
+    def interpreted(name: str) -> str:
+        return f".{name}.".replace(f".{COMPILED}", ".")[1:-1]
+
+    tensors = {interpreted(name): each for name, each in found.items()}
+    modules = None if modules is None else frozenset(map(interpreted, modules))
+    if all(name.startswith(WRAPPER) for name in tensors):
+        tensors = {name.removeprefix(WRAPPER): each for name, each in tensors.items()}
+        modules = modules and frozenset(name.removeprefix(WRAPPER) for name in modules)
     return StateDict(path, tensors, modules)
 
 

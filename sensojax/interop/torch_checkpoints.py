@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sensojax.errors import UserError
-from sensojax.interop import pickles
+from sensojax.interop import numpy_scalars, pickles
 from sensojax.interop.archives import Archive
 from sensojax.interop.pickles import Call, Refused, StateDict
 
@@ -235,7 +235,7 @@ def _ordered(types: Mapping[str, Any], byte_order: str) -> Iterator[tuple[str, n
         yield name, given if given.itemsize == 1 else given.newbyteorder(byte_order)
 
 
-CALLS: dict[str, Any] = {
+CALLS: dict[str, Any] = numpy_scalars.CALLS | {
     "collections.OrderedDict": Call(_state_dict),
     "torch._utils._rebuild_tensor": Call(_tensor),
     "torch._utils._rebuild_tensor_v2": Call(_tensor),

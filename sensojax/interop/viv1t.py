@@ -28,6 +28,9 @@ CONSTANTS = (
     *("T", "threshold", "one"),
 )
 
+# What cuts patches out of a video in one of their ways to do that (2025's patch mode 1).
+CUTS = ("core.tokenizer.tokenizer.weight",)
+
 
 def encoder(model: Encoder, letters: Mapping[str, str] | None = None) -> Iterator[Entry]:
     """Every array of a model; letters: {mouse: its name there}, the same as here if not given.
@@ -39,12 +42,12 @@ def encoder(model: Encoder, letters: Mapping[str, str] | None = None) -> Iterato
     elif isinstance(model.core, viv1t.Core):
         yield from core2025(model.core)
     else:
-        raise _strange("core", model.core)
+        raise strange("core", model.core)
     if model.shared is not None:
         weight = model.shared.weight
         yield Entry("readouts.to_kv.weight", weight, (1, 0), weight.shape[::-1])
     for mouse, letter in (letters or {mouse: mouse for mouse in model.mice}).items():
-        yield from _readout(model.readouts[mouse], f"readouts.{letter}.")
+        yield from readout(model.readouts[mouse], f"readouts.{letter}.")
         if mouse in model.shifters:
             yield from shifter(model.shifters[mouse], f"shifters.{letter}.")
         learned = getattr(model.output[mouse], "log_beta", None)
@@ -59,52 +62,67 @@ def core2023(core: viv1t2023.Core) -> Iterator[Entry]:
     else:
         names = ["", f"{here}tokenizer.0", f"{here}tokenizer.2"]
     yield from _tokenizer(core.tokenizer, *names)
-    for name, table, axis in (("spatial", core.places.space, 2), ("temporal", core.places.time, 1)):
-        if table is not None:
-            shape = [1, 1, 1, table.shape[1]]
-            shape[axis] = table.shape[0]
-            yield Entry(f"{here}{name}_pos_embedding", table, (0, 1), tuple(shape))
+    yield from _places(core, here)
     yield from _stacks(core)
 
 
 def core2025(core: viv1t.Core) -> Iterator[Entry]:
-    """UserError for settings under which their names are not known."""
-    learned = "learned" in (core.places.space_code, core.places.time_code)
-    if learned or core.tokenizer.patch_norm is None:
-        raise UserError(
-            "found a ViV1T with learned position codes or without norm of its patches, for which "
-            "the names of the published state dicts are not known; set core.patch_norm, and other "
-            "codes."
-        )
     here = "core.tokenizer."
-    names = (f"{here}tokenizer.norm", f"{here}tokenizer.linear", f"{here}norm")
+    if core.tokenizer.patch_norm is not None:
+        names = (f"{here}tokenizer.norm", f"{here}tokenizer.linear", f"{here}norm")
+    else:
+        names = ("", f"{here}tokenizer.0", f"{here}norm")
     yield from _tokenizer(core.tokenizer, *names)
+    yield from _places(core, here)
     for name, registers in (("s", core.space_registers), ("t", core.time_registers)):
-        yield Entry(f"core.vivit.reg_{name}_tokens", registers, (0, 1), registers.shape)
+        if registers is not None:
+            yield Entry(f"core.vivit.reg_{name}_tokens", registers, (0, 1), registers.shape)
     yield from _stacks(core)
+
+
+def _places(core: nnx.Module, here: str) -> Iterator[Entry]:
+    places = core.places
+    if places.joint is not None:
+        tokens, features = places.joint.shape
+        shape = (1, core.most_tokens, tokens // core.most_tokens, features)
+        yield Entry(f"{here}pos_embedding", places.joint, (0, 1), shape)
+    for name, table, axis in (("spatial", places.space, 2), ("temporal", places.time, 1)):
+        if table is not None:
+            shape = [1, 1, 1, table.shape[1]]
+            shape[axis] = table.shape[0]
+            yield Entry(f"{here}{name}_pos_embedding", table, (0, 1), tuple(shape))
 
 
 def without_constants(names: Iterable[str]) -> list[str]:
     """The names without those of arrays that say nothing beyond the settings of a model."""
-    return [name for name in names if name.rpartition(".")[2] not in CONSTANTS]
+    return [name for name in names if name not in CUTS and name.rpartition(".")[2] not in CONSTANTS]
 
 
-def _tokenizer(tokenizer: Tokenizer, patch_norm: str, linear: str, norm: str) -> Iterator[Entry]:
+def _tokenizer(
+    tokenizer: Tokenizer, of_patches: str, map_name: str, of_tokens: str
+) -> Iterator[Entry]:
     frames, patch, _, channels, features = tokenizer.kernel.shape
     if tokenizer.patch_norm is None:
         shape = (features, channels, frames, patch, patch)
     else:
         size = frames * patch**2 * channels
         shape = (features, size)
-        yield from _norm(tokenizer.patch_norm, patch_norm, (3, 0, 1, 2), (size,))
-    yield Entry(f"{linear}.weight", tokenizer.kernel, (4, 3, 0, 1, 2), shape)
-    yield vector(f"{linear}.bias", tokenizer.bias)
-    yield from _norm(tokenizer.norm, norm)
+        yield from norm(tokenizer.patch_norm, of_patches, (3, 0, 1, 2), (size,))
+    yield Entry(f"{map_name}.weight", tokenizer.kernel, (4, 3, 0, 1, 2), shape)
+    yield vector(f"{map_name}.bias", tokenizer.bias)
+    yield from norm(tokenizer.norm, of_tokens)
 
 
 def _stacks(core: nnx.Module) -> Iterator[Entry]:
     for axis, stack in (("spatial", core.in_space), ("temporal", core.in_time)):
-        yield from _stack(stack, f"core.vivit.{axis}_transformer.blocks.")
+        here = f"core.vivit.{axis}_transformer.blocks."
+        yield from _stack(stack, here)
+        if stack.neighbours is not None:
+            kernel, name = stack.neighbours.kernel, f"{here}0.pos_encoding.pos_embedding"
+            *reach, features = kernel.shape
+            order = (len(reach), *range(len(reach)))
+            yield Entry(f"{name}.weight", kernel, order, (features, 1, *reach))
+            yield vector(f"{name}.bias", stack.neighbours.bias)
 
 
 def _stack(stack: Stack, prefix: str) -> Iterator[Entry]:
@@ -113,72 +131,71 @@ def _stack(stack: Stack, prefix: str) -> Iterator[Entry]:
         yield from (_parallel if isinstance(block, Parallel) else _sequential)(block, here)
         if stack.networks:
             network, names = stack.networks[number], f"{here}state_encoder.models.share."
-            yield from _linear(network.hidden.weight, network.hidden.bias, f"{names}0")
-            yield from _linear(network.out.weight, network.out.bias, f"{names}3")
+            yield from linear(network.hidden.weight, network.hidden.bias, f"{names}0")
+            yield from linear(network.out.weight, network.out.bias, f"{names}3")
 
 
 def _parallel(block: Parallel, here: str) -> Iterator[Entry]:
-    yield from _norm(block.norm, f"{here}norm")
-    yield from _linear(block.fused, None, f"{here}fused_linear")
-    yield from _linear(block.attention_out, None, f"{here}attn_out")
-    yield from _linear(block.hidden_out, None, f"{here}ff_out.2")
+    yield from norm(block.norm, f"{here}norm")
+    yield from linear(block.fused, None, f"{here}fused_linear")
+    yield from linear(block.attention_out, None, f"{here}attn_out")
+    yield from linear(block.hidden_out, None, f"{here}ff_out.2")
     yield from _query_norms(block, here)
 
 
 def _sequential(block: Sequential, here: str) -> Iterator[Entry]:
-    yield from _norm(block.norm, f"{here}attention.norm")
-    yield from _linear(block.fused, None, f"{here}attention.to_qkv")
-    yield from _linear(block.attention_out, block.attention_bias, f"{here}attention.attn_out.0")
+    yield from norm(block.norm, f"{here}attention.norm")
+    yield from linear(block.fused, None, f"{here}attention.to_qkv")
+    yield from linear(block.attention_out, block.attention_bias, f"{here}attention.attn_out.0")
     yield from _query_norms(block, f"{here}attention.")
-    yield from _norm(block.hidden_norm, f"{here}ff.0")
-    yield from _linear(block.hidden_in, block.hidden_in_bias, f"{here}ff.1")
-    yield from _linear(block.hidden_out, block.hidden_out_bias, f"{here}ff.4")
+    yield from norm(block.hidden_norm, f"{here}ff.0")
+    yield from linear(block.hidden_in, block.hidden_in_bias, f"{here}ff.1")
+    yield from linear(block.hidden_out, block.hidden_out_bias, f"{here}ff.4")
 
 
 def _query_norms(block: nnx.Module, here: str) -> Iterator[Entry]:
     if block.heads.query_norm is not None:
-        yield from _norm(block.heads.query_norm, f"{here}norm_q")
-        yield from _norm(block.heads.key_norm, f"{here}norm_k")
+        yield from norm(block.heads.query_norm, f"{here}norm_q")
+        yield from norm(block.heads.key_norm, f"{here}norm_k")
 
 
-def _readout(readout: nnx.Module, here: str) -> Iterator[Entry]:
+def readout(module: nnx.Module, here: str) -> Iterator[Entry]:
     def of_neurons(name, variable):
         neurons, channels = variable.shape
         return Entry(f"{here}{name}", variable, (1, 0), (1, channels, neurons))
 
-    if isinstance(readout, attention.Readout):
-        yield of_neurons("features", readout.features)
-        yield of_neurons("neuron_query", readout.queries)
-        yield vector(f"{here}bias", readout.bias)
+    if isinstance(module, attention.Readout):
+        yield of_neurons("features", module.features)
+        yield of_neurons("neuron_query", module.queries)
+        yield vector(f"{here}bias", module.bias)
         return
-    known = isinstance(readout, gaussian2d.Readout) and readout.gaussian == "full"
-    if not known or readout.network is None or readout.bias is None:
-        raise _strange("readout", readout)
+    if not isinstance(module, gaussian2d.Readout) or module.gaussian != "full":
+        raise strange("readout", module)
     # Like the kits' but for the name and the shape of the feature weights.
-    yield of_neurons("features", readout.features)
-    for entry in kit_readout(readout, here):
+    yield of_neurons("features", module.features)
+    for entry in kit_readout(module, here):
         if not entry.name.endswith("_features"):
             yield entry
-    if readout.state is not None:
-        state, names = readout.state, f"{here}state_encoder."
-        yield from _linear(state.hidden.weight, state.hidden.bias, f"{names}0")
-        yield from _norm(state.norm, f"{names}1")
-        yield from _linear(state.out.weight, state.out.bias, f"{names}4")
+    if module.state is not None:
+        state, names = module.state, f"{here}state_encoder."
+        yield from linear(state.hidden.weight, state.hidden.bias, f"{names}0")
+        yield from norm(state.norm, f"{names}1")
+        yield from linear(state.out.weight, state.out.bias, f"{names}4")
 
 
-def _linear(weight: nnx.Variable, bias: nnx.Variable | None, name: str) -> Iterator[Entry]:
+def linear(weight: nnx.Variable, bias: nnx.Variable | None, name: str) -> Iterator[Entry]:
     yield Entry(f"{name}.weight", weight, (1, 0), weight.shape[::-1])
     if bias is not None:
         yield vector(f"{name}.bias", bias)
 
 
-def _norm(norm: nnx.Module, name: str, axes=(0,), shape=None) -> Iterator[Entry]:
-    yield Entry(f"{name}.weight", norm.scale, axes, shape or norm.scale.shape)
-    if norm.bias is not None:
-        yield Entry(f"{name}.bias", norm.bias, axes, shape or norm.bias.shape)
+def norm(module: nnx.Module, name: str, axes=(0,), shape=None) -> Iterator[Entry]:
+    yield Entry(f"{name}.weight", module.scale, axes, shape or module.scale.shape)
+    if module.bias is not None:
+        yield Entry(f"{name}.bias", module.bias, axes, shape or module.bias.shape)
 
 
-def _strange(part: str, module: nnx.Module) -> UserError:
+def strange(part: str, module: nnx.Module) -> UserError:
     name = type(module).__module__.rpartition(".")[2]
     return UserError(
         f"found the {part} {name!r} in the model with settings that no published ViV1T has; build "

@@ -2,8 +2,9 @@
 
 A shifter moves where neurons look: pupil centres [batch time 2] (normalised) in, shifts [batch time
 2] of the readout's points out; both published kinds (baselines 5). A state network tells a readout
-what the animal does (sota 2.5): its state [batch time column] in, features to add out. The state of
-a frame is its behaviour and then its pupil centre; what asks for it says so with `reads_state`.
+what the animal does (sota 2.5): its state [batch time column] in, features to add out. A gain
+multiplies responses. The state of a frame is its behaviour and then its pupil centre; what asks for
+it says so with `reads_state`.
 """
 
 import itertools
@@ -83,4 +84,47 @@ class StateNetwork(nnx.Module):
         return jnp.tanh(self.out(hidden))
 
 
+class Gain(nnx.Module):
+    """State [batch time column] -> what multiplies the responses: [batch time' neuron], positive.
+
+    Running and arousal scale the responses of visual neurons rather than add to them (Niell &
+    Stryker 2010, Reimer et al. 2014). The state of `frames` frames, the last of them that of the
+    response, gives `hidden` features between -1 and 1, which every neuron weighs; the gain is e to
+    that power, and 1 before training. reads_core: the mean of all features of the core (channels)
+    over the frame is part of it, since responses fall with the activity around them (Carandini &
+    Heeger 2012).
+    """
+
+    def __init__(
+        self,
+        neurons: int,
+        *,
+        channels: int,
+        hidden: int = 8,
+        frames: int = 12,
+        reads_core: bool = False,
+        state_columns: int = 4,
+        rngs: nnx.Rngs,
+    ):
+        self.frames = frames
+        self.reads_core = reads_core
+        inputs = frames * state_columns + reads_core * channels
+        self.hidden = layers.Linear(inputs, hidden, rngs=rngs)
+        self.weights = nnx.Param(jnp.zeros((neurons, hidden)))
+
+    def __call__(self, state: jax.Array, features: jax.Array) -> jax.Array:
+        """Of the frames of the features [batch time' height width channel], the last of the state;
+        before a state begins, the animal did what it does first."""
+        frames = features.shape[1]
+        missing = max(frames + self.frames - 1 - state.shape[1], 0)
+        state = jnp.pad(state, ((0, 0), (missing, 0), (0, 0)), mode="edge")
+        first = state.shape[1] - frames - self.frames + 1
+        known = [state[:, first + lag : first + lag + frames] for lag in range(self.frames)]
+        if self.reads_core:
+            known.append(jnp.mean(features, axis=(2, 3)))
+        hidden = jnp.tanh(self.hidden(jnp.concatenate(known, axis=-1)))
+        return jnp.exp(jnp.einsum("btf,nf->btn", hidden, self.weights[...]))
+
+
+GAINS = {"state": Gain}
 SHIFTERS = {"mlp": MLPShifter, "affine": AffineShifter}

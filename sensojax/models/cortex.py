@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sensojax.errors import UserError
-from sensojax.models import layers
+from sensojax.models import layers, recomputing
 
 
 class Layer(nnx.Module):
@@ -46,6 +46,8 @@ class Layer(nnx.Module):
 class Cortex(nnx.Module):
     """features: of every layer."""
 
+    recompute = False  # see `recomputing`
+
     def __init__(
         self,
         inputs: int,
@@ -64,7 +66,8 @@ class Cortex(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool, kept: jax.Array | None = None) -> jax.Array:
         """kept: factors of every layer's branch, [batch layer], None where nothing is dropped."""
         for index, layer in enumerate(self.layers):
-            x = layer(x, train=train, kept=None if kept is None else kept[:, index])
+            of_layer = None if kept is None else kept[:, index]
+            x = recomputing.layer(layer, self.recompute, x, train=train, kept=of_layer)
         return x
 
 

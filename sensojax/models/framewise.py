@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sensojax.errors import UserError, check_name
-from sensojax.models import geometry, layers, regularizers
+from sensojax.models import geometry, layers, recomputing, regularizers
 from sensojax.models.layers import pair, per_layer
 
 # Zeros on each side of a map, from the kernel and its dilation.
@@ -92,6 +92,7 @@ class Stack(nnx.Module):
 
     causal = True
     lost_frames = 0
+    recompute = False  # see `recomputing`
 
     def __init__(
         self,
@@ -134,7 +135,8 @@ class Stack(nnx.Module):
         outputs = [video]
         for index, layer in enumerate(self.layers):
             seen = outputs if index == 0 else outputs[1:][-self.skip :]
-            outputs.append(layer(_joined(seen), train=train))
+            out = recomputing.layer(layer, self.recompute, _joined(seen), train=train)
+            outputs.append(out)
         return _joined([outputs[1 + index] for index in self.stack])
 
     @property

@@ -111,12 +111,17 @@ def repeat_channels(x: jax.Array, channels: int) -> jax.Array:
 
 def add(x: jax.Array, values: jax.Array) -> jax.Array:
     """x plus values [... channel] of its last axes, in the precision of x."""
-    return x + jnp.broadcast_to(values, x.shape).astype(x.dtype)
+    return x + _everywhere(values, x)
 
 
 def times(x: jax.Array, values: jax.Array) -> jax.Array:
     """x times values [... channel] of its last axes, in the precision of x."""
-    return x * jnp.broadcast_to(values, x.shape).astype(x.dtype)
+    return x * _everywhere(values, x)
+
+
+def _everywhere(values, x):
+    """Values in the shape and type of x; their gradient, a sum over all places, is of float32."""
+    return jnp.broadcast_to(_wide(values), x.shape).astype(x.dtype)
 
 
 def pair(size: int | Sequence[int]) -> tuple[int, int]:

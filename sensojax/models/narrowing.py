@@ -4,8 +4,10 @@ In go a model, normalised batches and the name of a precision; out come a model 
 compute with. Weights stay in float32 wherever they are remembered; copies of the core's are
 rounded, so gradients arrive in float32. Batch norm keeps its parameters and statistics, and
 computes, in float32, and so does a recurrence over the core's features. Readouts take rounded
-features with float32 weights, so responses, losses and all sums are float32. bfloat16 halves the
-memory of features and suits the matrix units of accelerators; a CPU gains nothing.
+features with float32 weights, so responses and losses are float32. Products are of bfloat16 and
+added up in float32, and so is whatever else adds up many numbers (tests/training/test_narrow_sums).
+bfloat16 halves the memory of features and suits the matrix units of accelerators; a CPU gains
+nothing.
 """
 
 import dataclasses

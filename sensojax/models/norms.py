@@ -48,6 +48,13 @@ class RMSNorm(nnx.Module):
         return jax.lax.rsqrt(power + jnp.finfo(power.dtype).eps)
 
 
+class Same(nnx.Module):
+    """No norm."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x
+
+
 def widened(x: jax.Array) -> jax.Array:
     """x in single precision at least, in which norms are computed."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -28,13 +28,19 @@ def tables(sizes: tuple[int, ...], channels: int) -> list[np.ndarray]:
     Each is zero in the channels of the others. Three equal parts may have a few channels more than
     there are: the last cosines of the width are then left out.
     """
-    width = 2 * math.ceil(channels / 6)
-    frequencies = np.float32(1.0) / 10000 ** (np.arange(0, width, 2, dtype=np.float32) / width)
-    found = []
+    rates, found = frequencies(channels), []
+    width = 2 * len(rates)
     for axis, size in enumerate(sizes):
-        angles = np.arange(size, dtype=np.float32)[:, None] * frequencies.astype(np.float32)
+        angles = np.arange(size, dtype=np.float32)[:, None] * rates
         code = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
         everywhere = np.zeros((size, len(sizes) * width), np.float32)
         everywhere[:, axis * width : (axis + 1) * width] = code
         found.append(everywhere[:, :channels])
     return found
+
+
+def frequencies(channels: int) -> np.ndarray:
+    """Of the sines of one axis, which has a third of the channels, float32."""
+    width = 2 * math.ceil(channels / 6)
+    steps = np.arange(0, width, 2, dtype=np.float32) / width
+    return (np.float32(1.0) / 10000**steps).astype(np.float32)

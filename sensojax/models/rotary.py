@@ -39,11 +39,10 @@ def turns(tokens: int, width: int, *, middle: int, gain: str, untouched: int = 0
             f"found core.head_width {width} with rotary codes, expected an even number, since they "
             "turn pairs; take one more."
         )
-    half = np.arange(0, width, 2, dtype=np.float32)
+    rates, bases = rates_and_bases(width)
     place = np.arange(tokens, dtype=np.float32)[:, None]
-    angle = place * (np.float32(1.0) / 10000 ** (half / width)).astype(np.float32)
-    base = (half + np.float32(0.4 * width)) / np.float32(1.4 * width)
-    gains = base ** ((place - middle) / REACH)
+    angle = place * rates
+    gains = bases ** ((place - middle) / REACH)
     of_queries = np.ones_like(gains) if gain == "none" else gains
     of_keys = {"published": gains, "inverse": 1 / gains, "none": of_queries}[gain]
 
@@ -55,6 +54,13 @@ def turns(tokens: int, width: int, *, middle: int, gain: str, untouched: int = 0
     return Turns(
         table(np.cos(angle), 1), table(np.sin(angle), 0), table(of_queries, 1), table(of_keys, 1)
     )
+
+
+def rates_and_bases(width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of every pair of a head's elements: its angle from token to token, and its gain's base."""
+    half = np.arange(0, width, 2, dtype=np.float32)
+    rates = (np.float32(1.0) / 10000 ** (half / width)).astype(np.float32)
+    return rates, (half + np.float32(0.4 * width)) / np.float32(1.4 * width)
 
 
 def turn(queries: jax.Array, keys: jax.Array, by: Turns) -> tuple[jax.Array, jax.Array]:

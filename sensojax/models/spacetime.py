@@ -7,18 +7,19 @@ In: video [batch time height width channel]; out: features with the same axes. E
 import jax
 from flax import nnx
 
-from sensojax.models import geometry
+from sensojax.models import geometry, recomputing
 
 
 class Stack(nnx.Module):
     """A core that sets `layers` and `channels`, the features of each of them."""
 
     causal = True
+    recompute = False  # see `recomputing`
 
     def __call__(self, video: jax.Array, *, train: bool) -> jax.Array:
         """[batch time height width channel] -> [batch time' height' width' feature]."""
         for layer in self.layers:
-            video = layer(video, train=train)
+            video = recomputing.layer(layer, self.recompute, video, train=train)
         return video
 
     @property

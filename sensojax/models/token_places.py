@@ -1,20 +1,25 @@
 """What tells tokens where and when they are: codes added to them, learned or made of sines.
 
 Tokens [batch time row column feature] in and out. One code belongs to a token's place in the grid,
-one to its frame (sota 2.2, 3.2). "rotary" adds nothing here: such codes act within attention
-(`models.rotary`). "grid" tells column and row apart, where "sines" counts the tokens of a frame.
+one to its frame (sota 2.2, 3.2); "joint" is one table for both. "rotary" and "convolution" add
+nothing here: such codes act within attention (`models.rotary`), and after the first block, where
+each token is told of those beside it (`Neighbours`; Chu et al. 2021). "grid" tells column and row
+apart, where "sines" counts the tokens of a frame.
 """
+
+import math
 
 import jax
 import numpy as np
 from flax import nnx
 
 from sensojax.errors import UserError, check_name
-from sensojax.models import layers
+from sensojax.models import depthwise, layers
 from sensojax.models.tokens import Tokenizer
 
-SPACE_CODES = ("none", "learned", "sines", "grid", "rotary")
-TIME_CODES = ("none", "learned", "sines", "rotary")
+SPACE_CODES = ("none", "learned", "joint", "sines", "grid", "convolution", "rotary")
+TIME_CODES = ("none", "learned", "sines", "convolution", "rotary")
+REACH = 3  # tokens that a convolution sees, along each axis
 
 
 class Places(nnx.Module):
@@ -31,6 +36,7 @@ class Places(nnx.Module):
 
         self.space_code, self.time_code = space, time
         self.space = learned(tokens) if space == "learned" else None
+        self.joint = learned(frames * tokens) if space == "joint" else None
         self.time = learned(frames) if time == "learned" else None
 
     @classmethod
@@ -44,9 +50,9 @@ class Places(nnx.Module):
         rngs: nnx.Rngs,
     ) -> "Places":
         """The codes of a tokenizer's tokens; frame_size: (height, width) of videos, or None."""
-        if frame_size is None and space == "learned":
+        if frame_size is None and space in ("learned", "joint"):
             raise UserError(
-                'found core.space_code "learned" for videos of unknown size, expected their size '
+                f"found core.space_code {space!r} for videos of unknown size, expected their size "
                 'in pixels; build the core for certain mice, or choose "sines".'
             )
         rows, columns = (0, 0) if frame_size is None else tokenizer.grid(*frame_size)
@@ -57,6 +63,12 @@ class Places(nnx.Module):
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         _, time, rows, columns, features = tokens.shape
+        if self.joint is not None:
+            frames = len(self.joint) // (rows * columns)
+            _refuse_others(frames * rows * columns, len(self.joint), "tokens in a clip", True)
+            _refuse_others(time, frames, "frames of tokens", exactly=False)
+            table = self.joint[: time * rows * columns]
+            tokens = layers.add(tokens, table.reshape(time, rows, columns, features))
         if self.space is not None:
             _refuse_others(rows * columns, len(self.space), "tokens in a frame", exactly=True)
             tokens = layers.add(tokens, self.space[...].reshape(rows, columns, features))
@@ -71,6 +83,32 @@ class Places(nnx.Module):
         elif self.time_code == "sines":
             tokens = layers.add(tokens, sines(time, features)[:, None, None])
         return tokens
+
+
+class Neighbours(nnx.Module):
+    """A token and what a small filter of each feature sees of the tokens around it.
+
+    along_time: of the same place in the frames before and after, else of the same frame.
+    """
+
+    def __init__(self, features: int, *, along_time: bool, rngs: nnx.Rngs):
+        shape = (REACH, features) if along_time else (REACH, REACH, features)
+        bound = math.prod(shape[:-1]) ** -0.5
+        draw = jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound)
+        self.kernel = nnx.Param(draw)
+        draw = jax.random.uniform(rngs.params(), (features,), minval=-bound, maxval=bound)
+        self.bias = nnx.Param(draw)
+
+    def __call__(self, x: jax.Array, rows: int) -> jax.Array:
+        """Tokens [batch time place feature], of so many rows in each frame."""
+        batch, time, places, features = x.shape
+        grid = x.reshape(batch, time, rows, places // rows, features)
+        kernel, around = self.kernel[...].astype(x.dtype), REACH // 2
+        if self.kernel.ndim == 2:
+            seen = depthwise.temporal(grid, kernel, padding=around)
+        else:
+            seen = depthwise.depthwise(grid, kernel, padding=(around, around))
+        return x + layers.add(seen.reshape(x.shape), self.bias[...])
 
 
 def sines(count: int, features: int) -> np.ndarray:

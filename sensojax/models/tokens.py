@@ -18,13 +18,13 @@ from flax import nnx
 from jax import lax
 
 from sensojax.models import layers, volume
-from sensojax.models.norms import NORMS, LayerNorm, RMSNorm, widened
+from sensojax.models.norms import NORMS, LayerNorm, RMSNorm, Same, widened
 
 Pair = tuple[int, int]
 
 
 class Tokenizer(nnx.Module):
-    """patch, stride: pixels; frames: of a patch; norm: of `norms.NORMS`.
+    """patch, stride: pixels; frames: of a patch; norm: of `norms.NORMS`, or "" for none.
 
     patch_norm: whether the pixels of a patch are normalised first.
     """
@@ -51,7 +51,7 @@ class Tokenizer(nnx.Module):
         self.patch_norm = NORMS[norm](*shape) if patch_norm else None
         self.kernel = uniform(*shape, features)
         self.bias = uniform(features)
-        self.norm = NORMS[norm](features)
+        self.norm = NORMS[norm](features) if norm else Same()
         self.stride = stride
         self.padded = padded
 

@@ -168,17 +168,24 @@ class Stack(nnx.Module):
 
     networks: (e.g. behaviour -> tokens) of each block, whose result is added before it; or none.
     recompute: what happens within a block is not kept for the backward pass but computed again.
+    neighbours: what tokens are told after the first block of those beside them, or None.
     """
 
     def __init__(
-        self, blocks: Sequence[nnx.Module], networks: Sequence[nnx.Module] = (), *, recompute: bool
+        self,
+        blocks: Sequence[nnx.Module],
+        networks: Sequence[nnx.Module] = (),
+        *,
+        recompute: bool,
+        neighbours: nnx.Module | None = None,
     ):
         self.blocks = nnx.List(blocks)
         self.networks = nnx.List(networks)
         self.recompute = recompute
+        self.neighbours = neighbours
 
-    def __call__(self, x, along, *, causal=False, turns=None, keys=None, state=None):
-        """state: [batch time input] for the networks, the same for all places."""
+    def __call__(self, x, along, *, causal=False, turns=None, keys=None, state=None, rows=1):
+        """state: [batch time input] for the networks, the same for all places; rows: of a frame."""
         graph, blocks = _stacked(self.blocks)
         network_graph, networks = _stacked(self.networks)
 
@@ -192,7 +199,14 @@ class Stack(nnx.Module):
             return block(x, along, causal=causal, turns=turns, keys=of_block), None
 
         run = jax.checkpoint(run) if self.recompute else run
-        return lax.scan(run, x, (np.arange(len(self.blocks)), blocks, networks))[0]
+        arrays = np.arange(len(self.blocks)), blocks, networks
+        if self.neighbours is not None:
+            first, arrays = (
+                jax.tree.map(lambda a, part=part: a[part], arrays)
+                for part in (slice(0, 1), slice(1, None))
+            )
+            x = self.neighbours(lax.scan(run, x, first)[0], rows)
+        return lax.scan(run, x, arrays)[0]
 
 
 def _stacked(modules: nnx.List) -> tuple[nnx.GraphDef | None, dict | None]:

@@ -45,6 +45,8 @@ def spatiotemporal(
     convolution.refuse_small(x.shape[1], kernel.shape[0], temporal_dilation, "frames")
     space = dict(stride=stride, padding=padding, dilation=dilation)
     stacked = functools.partial(_stacked, space, temporal_dilation)
+    if x.dtype == jnp.bfloat16:
+        stacked = convolution.in_float32(stacked)
     direct = functools.partial(_direct, space, temporal_dilation)
     return lax.platform_dependent(x, kernel, cpu=stacked, default=direct)
 

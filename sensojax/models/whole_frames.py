@@ -16,6 +16,7 @@ class Core(nnx.Module):
 
     causal = True
     lost_frames = 0
+    recompute = False  # see `recomputing`
 
     def __init__(self, frame_size: tuple[int, int]):
         self.frame_size = tuple(frame_size)

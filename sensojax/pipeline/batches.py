@@ -150,9 +150,11 @@ class Batches:
     ) -> Iterator[tuple[int, dict[str, Batch]]]:
         """Yields (k, batches[k]) for k from start_step to stop_step - 1, in order.
 
-        num_threads read up to prefetch_steps steps ahead; 0 of either reads when asked.
+        num_threads read up to prefetch_steps steps ahead, one step each; 0 of either reads when
+        asked.
         """
-        options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch_steps)
+        threads = min(num_threads, prefetch_steps)
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch_steps)
         reader = iter(self._steps[start_step:stop_step].to_iter_dataset(options))
         try:
             for step, batches in zip(range(start_step, stop_step), reader, strict=True):
@@ -238,7 +240,8 @@ def trial_batches(
         batch = read_batch(store, own, num_frames, skip_frames, (block.stop - block.start, length))
         return np.array([window.row for window in own], dtype=int), batch
 
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch_batches)
+    threads = min(num_threads, prefetch_batches)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch_batches)
     reader = iter(grain.MapDataset.source(blocks).map(read).to_iter_dataset(options))
     try:
         yield from reader
@@ -315,7 +318,7 @@ def to_device(batches: Iterable, put: Callable, depth: int = 2) -> DevicePrefetc
     """Yields (step, put(batches)) of (step, batches), up to `depth` steps ahead of their use.
 
     put: brings the numpy batches of a step to the device, e.g. jax.device_put with a sharding. A
-    background thread calls it and decides nothing. Up to depth + 2 steps are on the device: those
-    waiting, the one in use, and the next.
+    background thread calls it and decides nothing. Up to depth + 3 steps are on the device: those
+    waiting, the one in use, the next that training has begun, and the one being brought.
     """
     return DevicePrefetch(batches, put, depth)

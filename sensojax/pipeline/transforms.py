@@ -2,12 +2,16 @@
 
 `Statistics.of(store, normalization)` puts one mouse's statistics on the device, once; `normalize`
 turns a raw `Batch` (uint8 video, responses as recorded) into what a model sees, and so bytes cross
-to the device once and small. Four rules, by name. `official` is the published one: every frame of
+to the device once and small. Six rules, by name. `official` is the published one: every frame of
 a trial is scaled by the statistics of that very frame, counted from the trial's start (baselines
 1.2 and 1.3, step 1). `per_neuron` has one number per neuron, behaviour column and pupil coordinate
 and one for the video, from the training tier. `none` leaves all as recorded, gray levels 0 to 255,
 as DwiseNeuro takes them (sota 1.1). `counts` is `per_neuron` but for the responses, which are spike
-counts and stay as recorded. Frames that are padding come out as zeros.
+counts and stay as recorded. `min_max` brings everything between 0 and 1, by the smallest and the
+largest value of the training tier (sota 3.6). `viv1t2023` is what
+the released models of that name were trained on: of every frame behaviour and pupil between 0 and
+1, responses as in `official`, and the video, by a published slip, (x - mean) / (std - mean) (sota
+2.10). Frames that are padding come out as zeros.
 """
 
 import dataclasses
@@ -25,6 +29,7 @@ from sensojax.types import MODALITIES, Batch
 # A response whose spread is below this fraction of the average spread is divided by that fraction.
 SILENT_FRACTION = 0.01
 POOL_RULES = ("mean", "bilinear")
+BETWEEN_EXTREMES = ("min_max", "viv1t2023")
 
 
 @struct.dataclass
@@ -34,7 +39,8 @@ class Statistics:
     There, the last frame is repeated as often again, for windows that pass the end of a trial.
 
     video_*: [time height width] or [1 1 1]; response_multiplier: [time neuron] or [1 neuron];
-    behavior_std: [time 2] or [1 2]; pupil_*: likewise. time counts from the trial's first frame.
+    behavior_*: [time 2] or [1 2]; pupil_*: likewise. time counts from the trial's first frame.
+    *_mean is what is subtracted (None: nothing), *_std what is divided by, whatever they are.
     """
 
     video_mean: jax.Array
@@ -44,6 +50,7 @@ class Statistics:
     pupil_mean: jax.Array
     pupil_std: jax.Array
     normalization: str = struct.field(pytree_node=False)
+    behavior_mean: jax.Array | None = None
 
     @classmethod
     def of(cls, store, normalization: str) -> "Statistics":
@@ -52,6 +59,8 @@ class Statistics:
         if normalization == "none":
             nothing, once = jnp.zeros((1, 1)), jnp.ones((1, 1))
             return cls(nothing[None], once[None], once, once, nothing, once, normalization)
+        if normalization in BETWEEN_EXTREMES:
+            return cls._between_extremes(store, normalization)
         published = normalization == "official"
         found = store.statistics.official if published else store.statistics.per_neuron
         missing = [key for key in MODALITIES if key not in found]
@@ -77,6 +86,50 @@ class Statistics:
             behavior_std=_device(lift(found["behavior"]["std"])),
             pupil_mean=_device(lift(found["pupil_center"]["mean"])),
             pupil_std=_device(lift(found["pupil_center"]["std"])),
+            normalization=normalization,
+        )
+
+    @classmethod
+    def _between_extremes(cls, store, normalization: str) -> "Statistics":
+        """Those of `min_max` and `viv1t2023`; UserError without extremes."""
+        published = normalization == "viv1t2023"
+        found = store.statistics.official if published else store.statistics.per_neuron
+        pair, extremes = ("mean", "std"), ("min", "max")
+        wanted = dict.fromkeys(MODALITIES, extremes)
+        if published:
+            wanted |= dict(videos=pair, responses=pair[1:])
+        missing = [
+            key for key, names in wanted.items() if not set(names) <= set(found.get(key, ()))
+        ]
+        if missing:
+            raise UserError(
+                f"found no {' and '.join(wanted[missing[0]])} of {', '.join(missing)} for mouse "
+                f"{store.mouse}, which the normalization {normalization!r} needs; convert the "
+                "recording again (stores of before have no extremes), or use another normalization."
+            )
+
+        def low_and_range(key):
+            first, second = (np.float64(found[key][name]) for name in wanted[key])
+            if not published:
+                first, second = (
+                    x.reshape(1, 1, 1) if key == "videos" else x[None] for x in (first, second)
+                )
+            return _device(first), _device(second - first)
+
+        video_low, video_range = low_and_range("videos")
+        behavior_low, behavior_range = low_and_range("behavior")
+        pupil_low, pupil_range = low_and_range("pupil_center")
+        responses = found["responses"]
+        # The smallest response is 0: deconvolved activity.
+        spread = responses["std"] if published else (responses["max"] - responses["min"])[None]
+        return cls(
+            video_mean=video_low,
+            video_std=video_range,
+            response_multiplier=_device(response_multiplier(spread, store.mouse)),
+            behavior_mean=behavior_low,
+            behavior_std=behavior_range,
+            pupil_mean=pupil_low,
+            pupil_std=pupil_range,
             normalization=normalization,
         )
 
@@ -128,14 +181,14 @@ def _at(statistic: jax.Array, start: jax.Array, length: int) -> jax.Array:
 
 
 def _divide(x: jax.Array, std: jax.Array) -> jax.Array:
-    """x / std, and 0 where std is 0 or not a number: never anything that is not finite."""
-    usable = std > 0
+    """x / std, and 0 where std is 0 or not finite: never anything that is not finite."""
+    usable = jnp.isfinite(std) & (std != 0)
     # The inner choice keeps gradients with respect to raw pixels finite too.
     return jnp.where(usable, x / jnp.where(usable, std, 1.0), 0.0)
 
 
-def _center(x: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
-    return _divide(x - jnp.nan_to_num(mean), std)
+def _center(x: jax.Array, mean: jax.Array | None, std: jax.Array) -> jax.Array:
+    return _divide(x if mean is None else x - jnp.nan_to_num(mean), std)
 
 
 def normalize(batch: Batch, statistics: Statistics, *, given_features: bool = False) -> Batch:
@@ -143,15 +196,16 @@ def normalize(batch: Batch, statistics: Statistics, *, given_features: bool = Fa
 
     given_features: there are features of a core in place of the video; they stay as they are.
 
-    Video and pupil: (x - mean) / std. Behaviour: x / std, without a mean, as published. Responses:
-    times `response_multiplier`. Frames after an example's last valid one (padding) are 0.0 in every
-    field; warm-up frames, which models need as input, are normalised like the others. Where std is
-    0 the result is 0.0; the kit has infinity or not-a-number there.
+    Video and pupil: (x - mean) / std. Behaviour likewise, but most normalizations have no mean for
+    it, as published. Responses: times `response_multiplier`. Frames after an example's last valid
+    one (padding) are 0.0 in every field; warm-up frames, which models need as input, are normalised
+    like the others. Where std is 0 the result is 0.0; the kit has infinity or not-a-number there.
     """
     length = batch.valid.shape[1]
 
     def at(name):
-        return _at(getattr(statistics, name), batch.start, length)
+        statistic = getattr(statistics, name)
+        return None if statistic is None else _at(statistic, batch.start, length)
 
     if given_features:
         video = batch.video
@@ -160,7 +214,7 @@ def normalize(batch: Batch, statistics: Statistics, *, given_features: bool = Fa
     fields = {
         "video": video,
         "responses": batch.responses * at("response_multiplier"),
-        "behavior": _divide(batch.behavior, at("behavior_std")),
+        "behavior": _center(batch.behavior, at("behavior_mean"), at("behavior_std")),
         "pupil_center": _center(batch.pupil_center, at("pupil_mean"), at("pupil_std")),
     }
     shown = jax.lax.cummax(batch.valid.astype(jnp.int32), axis=1, reverse=True) > 0

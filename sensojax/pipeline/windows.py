@@ -17,7 +17,9 @@ import numpy as np
 from sensojax.errors import UserError, check_name
 
 RULES = ("published", "uniform")
-NORMALIZATIONS = ("official", "per_neuron", "none", "counts")
+NORMALIZATIONS = ("official", "per_neuron", "none", "counts", "min_max", "viv1t2023")
+# Two normalisations that treat responses alike: models of the first are scored in the second.
+RESPONSES_AS = {"viv1t2023": "official"}
 
 
 class ScoredFrames(NamedTuple):

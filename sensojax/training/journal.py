@@ -14,6 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import jax
 
 from sensojax.errors import UserError
 from sensojax.training import provenance
@@ -146,6 +149,29 @@ class Journal:
         if step <= first:
             return ""
         return f"{duration((self.total_steps - step) * (now - started) / (step - first))} left"
+
+
+class Trailing:
+    """What is to be done after a step, done when the next one is under way.
+
+    So the device never waits for the host, and the host is one step ahead of it and no more: its
+    batches would fill the device, and it would wait for further ones while there is work.
+    """
+
+    def __init__(self):
+        self._measured, self._then = None, None
+
+    def add(self, measured: Any, then: Callable[[Any], None]) -> None:
+        """then(measured), on the host, when these arrays are there; does what was added before."""
+        self.finish()
+        self._measured, self._then = measured, then
+
+    def finish(self) -> None:
+        """Waits for the newest step and does what is to be done after it."""
+        if self._then is not None:
+            measured, then = self._measured, self._then
+            self._measured, self._then = None, None
+            then(jax.device_get(measured))
 
 
 class Pace:

@@ -174,6 +174,89 @@ class Plateau(Schedule):
             self.rate, self.rate_bad = max(self.rate * self.factor, self.minimal_rate), 0
 
 
+class Reductions(Schedule):
+    """The schedule of both ViV1T: back to the best weights and slower, a few times.
+
+    After `patience` evaluations without improvement the best weights come back and the rate is
+    multiplied by `factor`; when that was done `cuts` times in a row and did not help, training
+    ends. What must be improved on first is `least`, whatever the score before training was. A score
+    that is not a number brings back the best weights once, and ends training if the next is none
+    either, or if there are no best ones. collapse: so does one that rounds to 0.00 or less after a
+    best of 0.05 or more, without counting (2023). Source: sota 2.8, 3.5.
+    """
+
+    remembered = ("rate", "best", "best_epoch", "bad", "cut", "epoch", "was_nan", "stopped")
+
+    def __init__(
+        self,
+        initial_rate: float,
+        patience: int = 5,
+        factor: float = 0.3,
+        minimal_rate: float = 1.1920929e-7,
+        cuts: int = 2,
+        epoch_limit: int = 400,
+        least: float = 0.0,
+        collapse: bool = False,
+        tolerance: float = 0.0,
+        maximize: bool = True,
+        restore_best: bool = True,
+    ):
+        super().__init__(tolerance, maximize, restore_best)
+        if patience < 1 or not 0 < factor < 1:
+            raise UserError(
+                f"found schedule.patience {patience} and schedule.factor {factor}, expected 1 or "
+                "more, and a number between 0 and 1; correct them."
+            )
+        self.patience, self.factor, self.minimal_rate = patience, factor, minimal_rate
+        self.cuts, self.epoch_limit, self.collapse = cuts, epoch_limit, collapse
+        self.least = least if maximize else None
+        self.rate = initial_rate
+        self.best_epoch: int | None = None
+        self.bad = self.cut = 0  # evaluations since the last best or cut, and cuts since the best
+        self.epoch: int | None = None  # epochs trained; None: not evaluated before training yet
+        self.was_nan = False
+
+    def rate_at(self, step: int) -> float:
+        """The rate of the step that follows `step` finished ones: here the same until a cut."""
+        del step
+        return self.rate
+
+    learning_rate = rate_at
+
+    def total_steps(self, steps_per_evaluation: int) -> int:
+        """The most steps that training can take."""
+        return self.epoch_limit * steps_per_evaluation
+
+    def evaluated(self, score: float) -> Decision:
+        """Takes the score before training, then one after every epoch; says what to do."""
+        self._refuse_if_stopped()
+        score = float(score)
+        if self.epoch is None:
+            self.epoch, self.stopped = 0, self.epoch_limit <= 0
+            return Decision(math.isfinite(score), reload_best=False, stop=self.stopped)
+        self.epoch += 1
+        improved = self._better(score, self.least if self.best is None else self.best)
+        restored = False
+        if not math.isfinite(score):
+            self.stopped, restored = self.was_nan or self.best is None, True
+            self.was_nan = True
+        elif improved:
+            self.best, self.best_epoch, self.was_nan = score, self.epoch, False
+            self.bad = self.cut = 0
+        elif self.collapse and round(score, 2) <= 0 and (self.best or 0) >= 0.05:
+            restored = True
+        elif self.bad < self.patience - 1:
+            self.bad += 1
+        elif self.cut < self.cuts:
+            self.cut, self.bad, restored = self.cut + 1, 0, True
+            self.rate = max(self.rate * self.factor, self.minimal_rate)
+        else:
+            self.stopped = True
+        self.stopped |= self.epoch >= self.epoch_limit
+        known = self.restore_best and self.best is not None
+        return Decision(improved, known and (restored or self.stopped), self.stopped)
+
+
 class Cosine(Schedule):
     """Linear warm-up to `peak_rate`, then half a cosine down to `final_rate` at step `steps`.
 

@@ -7,7 +7,7 @@ state (and so in every checkpoint): the plateau schedule goes back to them.
 The objective is the published one: for every mouse sqrt(M / b) times the summed loss, M being all
 files of its session and b the batch, plus the core's and the readout's penalties (baselines 6.1).
 Everything beyond that is off unless asked for: other weights of mice, mixed clips, a teacher, an
-average of the weights, computing in fewer bits.
+average of the weights, computing in fewer bits, and doing with less memory.
 """
 
 import functools
@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx, struct
 
-from sensojax.models import narrowing
+from sensojax.models import narrowing, recomputing
 from sensojax.models.encoder import Encoder, Weights, assemble, separate
-from sensojax.training import averaging, distillation
+from sensojax.training import averaging, distillation, groups
 from sensojax.types import Batch
 
 OF_THE_MIXING = 0x6D6978  # beside what `Encoder` folds into a step's key
@@ -101,6 +101,8 @@ def make_train_step(
     teacher: distillation.Teacher | None = None,
     average: float = 0.0,
     compute: str = "float32",
+    recompute: bool = False,
+    mice_at_once: int = 0,
 ) -> Callable:
     """The jitted step(state, batches, statistics, learning_rate) -> (state, measured).
 
@@ -115,21 +117,27 @@ def make_train_step(
     mouse_weights: {mouse: clips in the batch -> weight of its summed loss} in place of sqrt(M / b).
     augment: (key, prepared batches) -> batches. teacher: has its part in the loss of every clip.
     average: of the weights, see `averaging.moved`, if the state has one. compute: see `narrowing`.
+    recompute: see `recomputing`. mice_at_once: through the model together, 0 for all of them; see
+    `groups`. A teacher needs all.
     """
     weight_of = mouse_weights or {
         mouse: lambda batch, files=files: math.sqrt(files / batch)
         for mouse, files in num_files.items()
     }
 
-    def objective(params, weights, batches, key, answers):
+    def objective(params, weights, mice, everything, key, answers):
         model = assemble(graph, weights.replace(params=params))
+        batches = _chosen(everything, mice)
         working, shown = narrowing.narrowed(model, batches, compute)
+        if recompute:
+            recomputing.turn_on(working.core)
         everyone = answers is not None
         predicted = working(
             shown,
             train=True,
-            noise=model.draw_noise(key, batches, everyone=everyone),
-            core_noise=model.draw_core_noise(key, batches),
+            # Drawn for all mice, each by its place among them; what no group asks for is not made.
+            noise=_chosen(model.draw_noise(key, everything, everyone=everyone), mice),
+            core_noise=_chosen(model.draw_core_noise(key, everything), mice),
             given_features=given_features,
             everyone=everyone,
         )
@@ -145,8 +153,9 @@ def make_train_step(
             taught = distillation.losses(loss, predicted, answers, batches)
             parts = distillation.shared(parts, taught, batches, weight_of, teacher.ratio)
         parts |= model.regularizers(tuple(batches))
-        measured = {"parts": parts, "loss_per_response": plain / jnp.maximum(responses, 1.0)}
-        return sum(parts.values()), (measured, separate(working)[1].statistics)
+        total = sum(parts.values())
+        sums = {"parts": parts, "loss": total, "plain": plain, "responses": responses}
+        return total, (sums, separate(working)[1].statistics)
 
     def take(state, batches, statistics, learning_rate, seed, taught_by):
         batches = prepare(batches, statistics)
@@ -154,17 +163,29 @@ def make_train_step(
         if augment is not None:
             batches = augment(jax.random.fold_in(key, OF_THE_MIXING), batches)
         answers = None if teacher is None else teacher.answers(taught_by, batches)
-        value_and_gradient = jax.value_and_grad(objective, has_aux=True)
-        (total, (measured, after)), gradient = value_and_gradient(
-            state.weights.params, state.weights, batches, key, answers
-        )
+        find_gradient = jax.grad(objective, has_aux=True)
+
+        def of_group(mice, given, statistics):
+            weights = state.weights.replace(statistics=statistics)
+            gradient, (sums, after) = find_gradient(weights.params, weights, mice, *given)
+            return sums | {"gradient": gradient}, after
+
+        together = groups.of(tuple(batches), mice_at_once)
+        given = (batches, key, answers)
+        sums, after = groups.summed(of_group, together, given, state.weights.statistics)
+        gradient = sums["gradient"]
         changes, memory = optimizer.update(
             gradient, state.optimizer, state.weights.params, learning_rate=learning_rate
         )
         params = jax.tree.map(lambda p, c: p + c, state.weights.params, changes)
         model = assemble(graph, state.weights.replace(params=params, statistics=after))
         model.constrain()
-        measured |= {"loss": total, "gradient_norm": optax.tree.norm(gradient)}
+        measured = {
+            "loss": sums["loss"],
+            "parts": sums["parts"],
+            "loss_per_response": sums["plain"] / jnp.maximum(sums["responses"], 1.0),
+            "gradient_norm": optax.tree.norm(gradient),
+        }
         weights = separate(model)[1]
         moved = averaging.moved(state.average, weights, average)
         state = state.replace(step=state.step + 1, weights=weights, optimizer=memory, average=moved)
@@ -184,6 +205,11 @@ def make_train_step(
         return jitted
     # An argument, since its arrays would else be constants of the program.
     return functools.partial(jitted, taught_by=teacher.weights)
+
+
+def _chosen(of_mice, mice):
+    """{mouse: ...} of some mice; None stays None."""
+    return of_mice if of_mice is None else {mouse: of_mice[mouse] for mouse in mice}
 
 
 def _compiler_options() -> dict[str, str]:

@@ -23,6 +23,7 @@ CONFIG = {
     "data": dict(normalization="counts", read_threads=0, tiers=("train",)),
     "inputs": dict(behavior=False),
     "shifter": dict(name=""),
+    "gain": dict(name=""),
     "evaluation": dict(
         skip_frames=2, most_frames=0, drop_last=0, batch_size=4, nan_rule="zero", window_frames=0
     ),

@@ -6,15 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import dynamic, static
+from scripts import import_checkpoint
 from sensojax.recordings import published
 from tests.goldens import Golden
 from tests.interop import torch_files
 
-PAGES = {
-    "images": static.get_config("sensorium").to_dict(),
-    "videos": dynamic.get_config("sensorium").to_dict(),
-}
+PAGES = import_checkpoint.pages()
 SEVEN = [session.key for session in published.choose(set_name="2022")]
 
 

@@ -7,6 +7,7 @@ import pytest
 from sensojax import build
 from sensojax.errors import UserError
 from sensojax.interop import architecture, sensorium
+from sensojax.interop.told import Architecture, File
 from sensojax.models.encoder import separate
 from sensojax.types import Neurons
 from tests.goldens import Golden, golden_files
@@ -22,9 +23,9 @@ RELEASED = {
 EVERY = {**RELEASED, "generalization": (4, False, 1, dict.fromkeys(SEVEN, 7000), False, 87, None)}
 
 
-def settings(found: architecture.Architecture) -> dict:
+def settings(found: Architecture) -> dict:
     """A whole config with the sections that were found."""
-    page = PAGES[found.stimuli]
+    page = PAGES[found.page]
     return page | {name: each for name, each in found.sections.items() if name != "core"} | {
         "core": {"weight_of_new": 0.9, **found.sections["core"]}
     }  # fmt: skip
@@ -35,13 +36,13 @@ def test_released_files_are_recognised_and_our_model_has_their_names_and_paramet
     layers, linear, inputs, mice, shifter, arrays, parameters = EVERY[name]
     shapes = images(layers, inputs, mice, shifter=shifter)
     assert len(shapes) == arrays
-    found = architecture.of(shapes, image_modules(layers, linear=linear))
+    found = architecture.of(File(shapes, image_modules(layers, linear=linear)))
     core = found.sections["core"]
     assert (core["linear"], core["final_nonlinearity"]) == (linear, not linear)
     assert (core["channels"], core["kernels"]) == ((64,) * layers, (9, 7, 7, 7)[:layers])
     assert found.sections["shifter"]["name"] == ("mlp" if shifter else "")
     assert found.sections["inputs"]["behavior"] == (inputs == 4)
-    assert (found.stimuli, dict(found.mice), dict(found.asked)) == ("images", mice, {})
+    assert (found.page, dict(found.mice), dict(found.asked)) == ("images", mice, {})
     neurons = {m: Neurons(np.arange(n), np.eye(n, 3)) for m, n in mice.items()}
     model = jax.eval_shape(lambda: build.new_encoder(settings(found), neurons, 3))
     listed = {entry.name: entry.shape for entry in sensorium.encoder(model)}
@@ -56,14 +57,14 @@ def test_released_files_are_recognised_and_our_model_has_their_names_and_paramet
 def test_layers_of_every_golden_model_are_found_as_they_were_built(path):
     golden = Golden(path)
     shapes = {name: array.shape for name, array in golden.part("param").items()}
-    found = architecture.of(shapes, frozenset(modules_of(golden.config)))
+    found = architecture.of(File(shapes, frozenset(modules_of(golden.config))))
     core, layers = found.sections["core"], golden.config["core_resolved"]["layers"]
     assert len(core["channels"]) == len(layers) and not found.asked
     nonlinear = [any(part["name"] == "nonlin" for part in layer["parts"]) for layer in layers]
     if "linear" in core:
         assert core["linear"] == (not any(nonlinear))
         assert core["final_nonlinearity"] == nonlinear[-1]
-    assert found.stimuli == ("images" if golden.config["case"].startswith("10") else "videos")
+    assert found.page == ("images" if golden.config["case"].startswith("10") else "videos")
     assert set(found.mice) == set(golden.config["mice_order"])
     assert bool(found.sections["recurrent"]["name"]) == any("gru" in name for name in shapes)
 
@@ -72,16 +73,16 @@ PLAIN = images(3, 1, {"ada": 5}, shifter=True)
 
 
 def test_what_weights_do_not_say_is_asked_for():
-    found = architecture.of(PLAIN, None)
+    found = architecture.of(File(PLAIN))
     assert set(found.asked) == {"core.linear"} and "LN models" in found.asked["core.linear"]
     assert found.assumed["readout.final_tanh"] is True
     two = PLAIN | {"core.features.layer0.conv.weight": (64, 2, 9, 9)}
-    asked = architecture.of(two, image_modules(3, linear=True)).asked
+    asked = architecture.of(File(two, image_modules(3, linear=True))).asked
     assert set(asked) == {"inputs.behavior_columns", "inputs.pupil"}
     few = PLAIN | {"readout.ada._features": (1, 60, 1, 5)}
-    assert "60 channels are read" in architecture.of(few, None).asked["core.stack"]
+    assert "60 channels are read" in architecture.of(File(few)).asked["core.stack"]
     every = PLAIN | {"readout.ada._features": (1, 192, 1, 5)}
-    assert architecture.of(every, None).sections["core"]["stack"] == ()
+    assert architecture.of(File(every)).sections["core"]["stack"] == ()
 
 
 LAYER = "core.features.layer1."
@@ -111,9 +112,9 @@ def test_models_that_we_do_not_have_are_refused_in_words(case):
     if case == "no core":
         shapes = changes
     with pytest.raises(UserError, match=said):
-        architecture.of(shapes, None)
+        architecture.of(File(shapes))
 
 
 def test_a_nonlinearity_after_some_layers_is_refused():
     with pytest.raises(UserError, match="after some layers of the core only"):
-        architecture.of(PLAIN, frozenset(["core.features.layer1.nonlin"]))
+        architecture.of(File(PLAIN, frozenset(["core.features.layer1.nonlin"])))

@@ -97,6 +97,7 @@ def of(storage: bytes, shape, strides, offset: int = 0) -> bytes:
 
 STORAGE = files.storage("0", "FloatStorage", 4)
 BUILT = name("collections", "OrderedDict") + files.EMPTY_TUPLE + files.CALL
+NUMPY_TYPE, NUMPY_NUMBER = name("numpy", "dtype"), name("numpy._core.multiarray", "scalar")
 PICKLES = {
     "attributes": (
         ordered({"w": GOOD}) + files.EMPTY_DICT + text("x") + integer(1) + b"sb",
@@ -112,7 +113,15 @@ PICKLES = {
     "calling a dict": (BUILT + several() + files.CALL, "none of our functions"),
     "dotted attribute": (name("collections", "OrderedDict.update"), "mentions"),
     "another tensor maker": (name("torch._utils", "_rebuild_sparse_tensor"), "sparse"),
-    "numpy scalar": (name("numpy.core.multiarray", "scalar"), "numpy.core.multiarray.scalar"),
+    "numpy array": (name("numpy.core.multiarray", "_reconstruct"), "multiarray._reconstruct"),
+    "number of objects": (call(NUMPY_TYPE, text("O8")), "not of single numbers"),
+    "number of pieces": (call(NUMPY_TYPE, text("f4,f4")), "not of single numbers"),
+    "number without type": (call(NUMPY_NUMBER, text("f8"), text("x")), "number without a type"),
+    "number of few bytes": (call(NUMPY_NUMBER, call(NUMPY_TYPE, text("f8")), b"C\x01x"), "few or"),
+    "number of text": (call(NUMPY_NUMBER, call(NUMPY_TYPE, text("f8")), text("x" * 8)), "few or"),
+    "state of a type": (call(NUMPY_TYPE, text("f8")) + files.EMPTY_DICT + files.BUILD, "in a way"),
+    "other codec": (call(name("_codecs", "encode"), text("a"), text("rot13")), "an unknown way"),
+    "no byte": (call(name("_codecs", "encode"), text("\u2603"), text("latin1")), "that are none"),
     "negative strides": (of(STORAGE, (2, 2), (-2, 1), 2), "cannot be"),
     "negative shape": (of(STORAGE, (-2, 2), (2, 1)), "cannot be"),
     "negative offset": (of(STORAGE, (2,), (1,), -1), "cannot be"),

@@ -76,6 +76,15 @@ def test_parameters_byte_storages_and_plain_values_are_understood(tmp_path):
     assert found["device"] == "cuda"
 
 
+def test_single_numbers_of_numpy_become_plain_ones(tmp_path):
+    values = dict(best=np.float64(0.25), step=np.int64(-3), swapped=np.float32(2).astype(">f4"))
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        saved = {name: files.number(value, module) for name, value in values.items()}
+        found = torch_checkpoints.load(files.save(tmp_path / "a.pth", files.ordered(saved)))
+        assert found == values
+        assert {type(each) for each in found.values()} == {int, float}
+
+
 def text(value: str) -> bytes:
     return files.text(value)
 

@@ -31,6 +31,9 @@ def text(value: str) -> bytes:
     return b"X" + struct.pack("<I", len(content)) + content
 
 
+LATIN = text("latin1")
+
+
 def integer(value: int) -> bytes:
     if 0 <= value < 256:
         return b"K" + bytes([value])
@@ -98,12 +101,30 @@ def save(path: Path, pickle: bytes, storages: Mapping[str, bytes] | None = None,
     return path
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], modules=None) -> Path:
-    """What torch.save(module.state_dict(), path) writes."""
+def save_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], modules=None, part: str = "", beside=None
+) -> Path:
+    """What torch.save(module.state_dict(), path) writes.
+
+    part: its name in a dict, if it is in one; beside: what else is there, {name: bytes}.
+    """
     values, storages = {}, {}
     for number, (key, array) in enumerate(arrays.items()):
         kind = KINDS[array.dtype.name]
         stored = storage(str(number), kind, array.size)
         values[key] = tensor(stored, array.shape, steps(array.shape))
         storages[str(number)] = np.ascontiguousarray(array).tobytes()
-    return save(path, ordered(values, modules), storages)
+    written = ordered(values, modules)
+    if part:
+        written = EMPTY_DICT + pairs(
+            {text(name): value for name, value in {**(beside or {}), part: written}.items()}
+        )
+    return save(path, written, storages)
+
+
+def number(value: np.generic, module: str = "numpy._core.multiarray") -> bytes:
+    """What torch.save writes of a single number of numpy."""
+    kind = call(name("numpy", "dtype"), text(value.dtype.str[1:]))
+    kind += several(integer(3), text(value.dtype.str[0]), NONE) + BUILD
+    content = text(value.tobytes().decode("latin1"))
+    return call(name(module, "scalar"), kind, call(name("_codecs", "encode"), content, LATIN))

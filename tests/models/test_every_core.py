@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sensojax.models import composed, cores, recurrent
+from scripts.benchmarks import counting
+from sensojax.models import composed, cores, recomputing, recurrent
 from sensojax.models.encoder import assemble, separate
 from tests.models.made_up import QUICKLY, Running, leaves, normal
 
@@ -117,6 +118,31 @@ def test_gradients_of_all_weights_are_finite_and_reach_every_filter(case):
         assert np.isfinite(gradient).all(), name
         # A bias in front of batch norm has no effect; every filter has one.
         assert gradient.ndim < 2 or np.abs(gradient).max() > 0, name
+
+
+@pytest.mark.slow
+def test_computed_again_layers_have_the_same_gradients_and_statistics(case):
+    """And more work is done, so something is computed again."""
+    if case.behind:
+        pytest.skip("recurrences compute again by themselves")
+
+    def loss(weights, again):
+        model = assemble(case.evaluate.graph, weights)
+        if again:
+            recomputing.turn_on(model)
+        out = model(case.video, train=True) * normal(2, *case.features.shape)
+        return jnp.sum(out), separate(model)[1].statistics
+
+    gradient = jax.jit(jax.grad(loss, has_aux=True), static_argnums=1, compiler_options=QUICKLY)
+    weights = case.evaluate.weights
+    (kept, statistics), (again, others) = gradient(weights, False), gradient(weights, True)
+    expected, found = leaves((kept.params, statistics)), leaves((again.params, others))
+    # Some offsets have no effect: their gradients are rounding errors of those of the others.
+    largest = max((np.abs(each).max() for each in expected.values()), default=0.0)
+    for name, each in expected.items():
+        np.testing.assert_allclose(found[name], each, rtol=1e-5, atol=1e-5 * largest, err_msg=name)
+    done = [counting.work(gradient, weights, each).operations for each in (False, True)]
+    assert done[1] > done[0] or case.name == "pixels"  # which has no layers
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_others(case):

@@ -80,7 +80,7 @@ def readout_from(settings: dict, position_um: np.ndarray | None) -> gaussian2d.R
         init_mu_range=settings["init_mu_range"],
         init_sigma=settings["init_sigma"],
         bias=settings["bias"],
-        one_draw_per_batch=not settings["batch_sample"],
+        draws="frame" if settings["batch_sample"] else "batch",
         feature_l1=settings["effective_feature_weight"],
         rngs=nnx.Rngs(0),
         **how,

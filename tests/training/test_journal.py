@@ -4,6 +4,7 @@ import json
 import sys
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -257,3 +258,26 @@ def test_command_is_what_one_would_type_again(monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", main)
     monkeypatch.setattr(sys, "argv", ["/x/main.py", "--workdir", "my runs"])
     assert provenance.command() == "python -m sensojax.main --workdir 'my runs'"
+
+
+def test_what_follows_a_step_is_done_when_the_next_one_is_under_way():
+    """One step late and in order, with measurements from the device, and once each."""
+    done, trailing = [], journal.Trailing()
+    for step in range(3):
+        measured = {"loss": jnp.float32(step)}  # as a step would return it
+        trailing.add(measured, lambda found, step=step: done.append((step, found["loss"])))
+        assert done == [(before, float(before)) for before in range(step)]
+    trailing.finish()
+    trailing.finish()
+    assert done == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    assert all(isinstance(loss, np.ndarray | np.generic) for _, loss in done)
+
+
+def test_what_a_diverged_step_says_is_heard_before_the_next_is_added():
+    def refuse(measured):
+        raise UserError("the loss is nan")
+
+    trailing = journal.Trailing()
+    trailing.add({}, refuse)
+    with pytest.raises(UserError, match="nan"):
+        trailing.add({}, lambda measured: None)

@@ -120,6 +120,17 @@ def test_gradients_are_clipped_at_a_percentile_of_the_newest_norms_alone():
         assert float(optax.tree.norm(found)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_percentile_is_found_without_sorting_to_the_bit():
+    rng = np.random.default_rng(0)
+    norms = np.round(rng.gamma(1.0, 1.0, 200), 1).astype(np.float32)  # with equal ones
+    norms[:2] = 0.0, 1e-40
+    norms[150:] = np.inf  # not yet known
+    ordered = np.append(np.sort(norms), np.inf)
+    found = jax.jit(jax.vmap(clipping.neighbours, (None, 0)))(norms, np.arange(200))
+    np.testing.assert_array_equal(found[0], ordered[:200])
+    np.testing.assert_array_equal(found[1][:199], ordered[1:200])
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

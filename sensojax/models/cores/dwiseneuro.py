@@ -17,9 +17,10 @@ import numpy as np
 from flax import nnx
 
 from sensojax.errors import UserError
-from sensojax.models import dropping, layers, position_code
+from sensojax.models import dropping, layers, position_code, recomputing
 from sensojax.models.cortex import Cortex
 from sensojax.models.depthwise import depthwise, temporal
+from sensojax.models.norms import widened
 
 # The smallest useful core, for tests of the contract that all cores keep.
 TINY = dict(features=(4,), strides=(2,), expansion=2, squeeze=4, cortex=(8,))
@@ -90,7 +91,8 @@ class Block(nnx.Module):
         out = temporal(out, self.time[...], padding=self.time.shape[0] // 2)
         out = layers.silu(self.time_norm(out, train=train))
         # The gates scale few weights instead of many pixels.
-        narrow = self.gates(out)[..., None] * self.narrow[...][None]
+        gates, narrow = widened(self.gates(out)), widened(self.narrow[...])
+        narrow = (gates[..., None] * narrow[None]).astype(out.dtype)
         out = jnp.einsum("bthwi,bio->bthwo", out, narrow)
         out = self.narrow_norm(out, train=train)
         if kept is not None:
@@ -119,6 +121,7 @@ class Core(nnx.Module):
 
     causal = False
     lost_frames = 0
+    recompute = False  # see `recomputing`
 
     def __init__(
         self,
@@ -180,7 +183,8 @@ class Core(nnx.Module):
         """What the blocks make of a video, its mean over pixels: [batch time 1 1 channel]."""
         x = self.stem_norm(jnp.dot(video, self.stem[...]), train=train)
         for index, block in enumerate(self.blocks):
-            x = block(x, train=train, kept=None if noise is None else noise[:, index])
+            kept = None if noise is None else noise[:, index]
+            x = recomputing.layer(block, self.recompute, x, train=train, kept=kept)
         return jnp.mean(x, axis=(2, 3), keepdims=True)
 
     def draw_noise(self, key: jax.Array, batch: int, time: int) -> jax.Array | None:

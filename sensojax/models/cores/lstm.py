@@ -14,7 +14,7 @@ from flax import nnx
 from jax import lax
 
 from sensojax.errors import check_name
-from sensojax.models import layers, lstm_cell, whole_frames
+from sensojax.models import layers, lstm_cell, recomputing, whole_frames
 
 # The smallest useful core, for tests of the contract that all cores keep.
 TINY = dict(units=(4,))
@@ -85,6 +85,6 @@ class Core(whole_frames.Core):
         x = self.vectors(video)
         for index, layer in enumerate(self.layers):
             x = layers.NONLINEARITIES[self.nonlinearity](x) if index else x
-            x = layer(x)
+            x = recomputing.layer(layer, self.recompute, x)
             x = self.norms[index](x, train=train) if self.norms else x
         return whole_frames.one_pixel(x)

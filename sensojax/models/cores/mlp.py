@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sensojax.errors import check_name
-from sensojax.models import layers, whole_frames
+from sensojax.models import layers, recomputing, whole_frames
 
 # The smallest useful core, for tests of the contract that all cores keep.
 TINY = dict(hidden=(4,))
@@ -59,5 +59,6 @@ class Core(whole_frames.Core):
         del train  # the same in training
         x = self.vectors(video)
         for layer in self.layers:
-            x = layers.NONLINEARITIES[self.nonlinearity](layer(x))
+            x = recomputing.layer(layer, self.recompute, x)
+            x = layers.NONLINEARITIES[self.nonlinearity](x)
         return whole_frames.one_pixel(x)

@@ -34,6 +34,8 @@ TINY = dict(
     registers=2,
     max_frames=8,
 )
+SPACE_CODES = ("none", "learned", "joint", "sines", "grid", "rotary")
+TIME_CODES = ("none", "learned", "sines", "rotary")
 
 
 class Core(nnx.Module):
@@ -42,8 +44,8 @@ class Core(nnx.Module):
     features: of a token. heads, head_width, hidden, activation, norm, normalize_queries: of each
     block. patch, stride: of tokens, pixels. patch_frames: that a token sees. padded: zeros in front
     and around, so that no frame is lost. registers: beside the tokens of each frame, and of each
-    place. space_code, time_code: of `token_places`. rotary_gain: of `rotary.GAINS`, which is 1 in
-    the middle of max_frames. causal: no frame sees later ones. final: a nonlinearity of the result.
+    place. space_code, time_code: of SPACE_CODES, TIME_CODES. rotary_gain: of `rotary.GAINS`, which
+    is 1 in the middle of max_frames. causal: no frame sees later ones. final: a nonlinearity.
     patch_dropout: rate of leaving out whole tokens in training; the other rates: `transformer`.
     recompute: less memory, a third more time. frame_size: (height, width) of videos, pixels, for
     learned codes of space.
@@ -98,6 +100,8 @@ class Core(nnx.Module):
         dropping.check(patch_dropout, "core.patch_dropout")
         check_name(final, layers.NONLINEARITIES, "core.final")
         check_name(rotary_gain, rotary.GAINS, "core.rotary_gain")
+        check_name(space_code, SPACE_CODES, "core.space_code")
+        check_name(time_code, TIME_CODES, "core.time_code")
         self.tokenizer = Tokenizer(
             input_channels,
             features,
@@ -114,8 +118,12 @@ class Core(nnx.Module):
             self.tokenizer, space_code, time_code, self.most_tokens, frame_size, rngs
         )
         draw = jax.random.normal(rngs.params(), (2, registers, features))
-        self.space_registers = nnx.Param(draw[0])
-        self.time_registers = (layers.Fixed if causal else nnx.Param)(draw[1])
+        # None rather than empty ones, which no checkpoint can hold.
+        self.space_registers = nnx.Param(draw[0]) if registers else None
+        self.time_registers = (
+            (layers.Fixed if causal else nnx.Param)(draw[1]) if registers else None
+        )
+        self.registers = registers
         self.in_space, self.in_time = (
             Stack([Parallel(settings, rngs) for _ in range(blocks)], recompute=recompute)
             for blocks in (spatial_blocks, temporal_blocks)
@@ -150,10 +158,14 @@ class Core(nnx.Module):
         return layers.NONLINEARITIES[self.final](x[:, :time].reshape(tokens.shape))
 
     def _with(self, registers, x, axis):
+        if registers is None:
+            return x
         shape = list(x.shape)
         shape[axis] = len(registers)
         there = registers[...] if axis == PLACES else registers[:][:, None]
-        return jnp.concatenate([x, jnp.broadcast_to(there, shape)], axis)
+        # Their gradients are sums over all clips and tokens: of float32, whatever x is.
+        everywhere = jnp.broadcast_to(there.astype(jnp.float32), shape).astype(x.dtype)
+        return jnp.concatenate([x, everywhere], axis)
 
     def _turns(self, code, tokens, middle, registers):
         """How queries and keys are turned, if the code says so; registers are not."""
@@ -164,7 +176,7 @@ class Core(nnx.Module):
             self.head_width,
             middle=middle,
             gain=self.rotary_gain,
-            untouched=len(self.space_registers) * registers,
+            untouched=self.registers * registers,
         )
 
     def draw_noise(self, key: jax.Array, batch: int, time: int) -> jax.Array | None:

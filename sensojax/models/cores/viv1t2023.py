@@ -8,13 +8,12 @@ defaults are the published model.)
 """
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from sensojax.errors import check_name
 from sensojax.models import dropping, transformer
-from sensojax.models.layers import Linear
-from sensojax.models.token_places import Places
+from sensojax.models.token_behavior import BEHAVIORS, BehaviorNetwork, picture_and_state
+from sensojax.models.token_places import Neighbours, Places
 from sensojax.models.tokens import Tokenizer
 from sensojax.models.transformer import PLACES, TIME, Settings, Stack
 
@@ -32,25 +31,8 @@ TINY = dict(
     max_frames=8,
 )
 BLOCKS = {"parallel": transformer.Parallel, "sequential": transformer.Sequential}
-BEHAVIORS = ("planes", "network")
-CODES = ("none", "learned", "sines")
-
-
-class BehaviorNetwork(nnx.Module):
-    """What the animal did in a token's frames -> what is added to the token."""
-
-    def __init__(self, columns: int, frames: int, features: int, rngs: nnx.Rngs):
-        self.frames = frames
-        self.hidden = Linear(columns * frames, features // 2, rngs=rngs)
-        self.out = Linear(features // 2, features, rngs=rngs)
-
-    def __call__(self, state: jax.Array) -> jax.Array:
-        """[batch time column] -> [batch time' feature], the first frames being lost."""
-        left = state.shape[1] - self.frames + 1
-        # Released weights have all frames of the behaviour before those of the pupil.
-        parts = (state[..., :2], state[..., 2:])
-        seen = [part[:, first : first + left] for part in parts for first in range(self.frames)]
-        return jnp.tanh(self.out(jnp.tanh(self.hidden(jnp.concatenate(seen, axis=-1)))))
+SPACE_CODES = ("none", "learned", "joint", "sines", "convolution")
+TIME_CODES = ("none", "learned", "sines", "convolution")
 
 
 class Core(nnx.Module):
@@ -59,11 +41,11 @@ class Core(nnx.Module):
     blocks: "parallel" or "sequential". features: of a token. heads, head_width, hidden, activation,
     normalize_queries, score_scale: of each block. patch, stride: of tokens, pixels. patch_frames:
     that a token sees. patch_norm: whether the pixels of a patch are normalised first. space_code,
-    time_code: of CODES, learned ones for clips of at most max_frames. behavior: "planes"
-    are channels like the picture, for a "network" they are what they say. patch_dropout: rate of
-    leaving out single numbers of tokens in training; the other rates: `transformer`. recompute:
-    less memory, a third more time. frame_size: (height, width) of videos, pixels, for learned codes
-    of space.
+    time_code: of SPACE_CODES, TIME_CODES, learned ones for clips of at most max_frames. behavior:
+    "planes" are channels like the picture, for a "network" they are what they say. patch_dropout:
+    rate of leaving out single numbers of tokens in training; the other rates: `transformer`.
+    recompute: less memory, a third more time. frame_size: (height, width) of videos, pixels, for
+    learned codes of space.
     """
 
     causal = False
@@ -100,8 +82,8 @@ class Core(nnx.Module):
     ):
         check_name(blocks, BLOCKS, "core.blocks")
         check_name(behavior, BEHAVIORS, "core.behavior")
-        check_name(space_code, CODES, "core.space_code")
-        check_name(time_code, CODES, "core.time_code")
+        check_name(space_code, SPACE_CODES, "core.space_code")
+        check_name(time_code, TIME_CODES, "core.time_code")
         settings = Settings(
             features=features,
             heads=heads,
@@ -129,12 +111,12 @@ class Core(nnx.Module):
             norm="layer",
             rngs=rngs,
         )
-        most_tokens = max_frames - self.tokenizer.lost_frames
+        self.most_tokens = max_frames - self.tokenizer.lost_frames  # of one place
         self.places = Places.of(
-            self.tokenizer, space_code, time_code, most_tokens, frame_size, rngs
+            self.tokenizer, space_code, time_code, self.most_tokens, frame_size, rngs
         )
 
-        def stack(count):
+        def stack(count, code, along_time):
             networks = [
                 BehaviorNetwork(input_channels - 1, patch_frames, features, rngs)
                 for _ in range(count * (behavior == "network"))
@@ -143,9 +125,13 @@ class Core(nnx.Module):
                 [BLOCKS[blocks](settings, rngs) for _ in range(count)],
                 networks,
                 recompute=recompute,
+                neighbours=Neighbours(features, along_time=along_time, rngs=rngs)
+                if code == "convolution"
+                else None,
             )
 
-        self.in_space, self.in_time = stack(spatial_blocks), stack(temporal_blocks)
+        self.in_space = stack(spatial_blocks, space_code, False)
+        self.in_time = stack(temporal_blocks, time_code, True)
         self.num_features = features
         self.patch_dropout = patch_dropout
         self.drops = any((patch_dropout, attention_dropout, hidden_dropout, drop_path))
@@ -161,16 +147,14 @@ class Core(nnx.Module):
         """noise: from `draw_noise` in training, else None."""
         state = None
         if self.behavior == "network":
-            # The planes are the same everywhere but around a canvas (`inputs.canvas`).
-            height, width = video.shape[2:4]
-            state = video[:, :, height // 2, width // 2, 1:]
-            video = video[..., :1]
+            video, state = picture_and_state(video)
         tokens = self.tokenizer(video)
         keys = dropping.numbered(noise, 0)
         tokens = self.places(dropping.drop(tokens, keys, self.patch_dropout))
         x = tokens.reshape(*tokens.shape[:2], -1, self.num_features)
-        x = self.in_space(x, PLACES, keys=dropping.numbered(noise, 1), state=state)
-        x = self.in_time(x, TIME, keys=dropping.numbered(noise, 2), state=state)
+        rows = tokens.shape[2]
+        x = self.in_space(x, PLACES, keys=dropping.numbered(noise, 1), state=state, rows=rows)
+        x = self.in_time(x, TIME, keys=dropping.numbered(noise, 2), state=state, rows=rows)
         return x.reshape(tokens.shape)
 
     def draw_noise(self, key: jax.Array, batch: int, time: int) -> jax.Array | None:

@@ -27,7 +27,8 @@ from sensojax.models.behavior import StateNetwork
 
 TINY = dict(positions="cortex")
 SIGMA_SHAPES = {"full": (2, 2), "uncorrelated": (2,), "isotropic": (1,)}
-POSITIONS = ("cortex", "learned")
+POSITIONS = ("cortex", "learned", "both")
+DRAWS = ("frame", "clip", "batch")
 
 
 class PositionNetwork(nnx.Module):
@@ -67,9 +68,11 @@ class Readout(nnx.Module):
     """Features [batch time height width channel] -> [batch time neuron], before the nonlinearity.
 
     gaussian: "full" (a free 2x2 matrix per neuron), "uncorrelated" or "isotropic". positions:
-    "cortex" (a network on so many cortex_dimensions) or "learned" (one free point per neuron, kept
-    in [-1, 1] by `constrain`). one_draw_per_batch: the same displacement for all frames, as one
-    published option has it. feature_l1: weight of the penalty on absolute feature weights.
+    "cortex" (a network on so many cortex_dimensions), "learned" (one free point per neuron, kept
+    in [-1, 1] by `constrain`) or "both" (the network's, and a step away from it for each neuron,
+    with a penalty of position_l2 times the squares of all steps). draws: how long a neuron keeps
+    its displacement, a "frame" as published, a "clip", or the whole "batch" as one published option
+    has it. feature_l1: weight of the penalty on absolute feature weights.
     bias_start: of `layers.BIAS_STARTS`, applied to the neurons' mean_responses. reads_state: what
     the animal does (state_columns) becomes features that all neurons see in addition.
     """
@@ -88,8 +91,9 @@ class Readout(nnx.Module):
         init_mu_range: float = 0.2,
         init_sigma: float = 1.0,
         bias: bool = True,
-        one_draw_per_batch: bool = False,
+        draws: str = "frame",
         feature_l1: float = 0.0,
+        position_l2: float = 0.0,
         bias_start: str = "mean",
         reads_state: bool = False,
         state_columns: int = 4,
@@ -98,10 +102,12 @@ class Readout(nnx.Module):
     ):
         check_name(gaussian, SIGMA_SHAPES, "readout.gaussian")
         check_name(positions, POSITIONS, "readout.positions")
+        check_name(draws, DRAWS, "readout.draws")
         neurons = len(position_um)
         self.gaussian = gaussian
-        self.one_draw_per_batch = one_draw_per_batch
+        self.draws = draws
         self.feature_l1 = feature_l1
+        self.position_l2 = position_l2
         shape = (neurons, *SIGMA_SHAPES[gaussian])
         if gaussian == "full":
             sigma = jax.random.uniform(rngs.params(), shape, minval=-init_sigma, maxval=init_sigma)
@@ -109,13 +115,17 @@ class Readout(nnx.Module):
             sigma = jnp.full(shape, init_sigma, jnp.float32)
         self.sigma = nnx.Param(sigma)
         self.features = nnx.Param(jnp.full((neurons, channels), 1.0 / channels, jnp.float32))
-        if positions == "cortex":
+        if positions == "learned":
+            self.network = None
+        else:
             cortex = cortex_grid(position_um, cortex_dimensions)
             self.network = PositionNetwork(cortex, hidden_features, hidden_layers, final_tanh, rngs)
+        if positions == "cortex":
             self.mu = None
+        elif positions == "both":
+            self.mu = nnx.Param(jnp.zeros((neurons, 2)))
         else:
             draw = jax.random.uniform(rngs.params(), (neurons, 2), minval=-1.0, maxval=1.0)
-            self.network = None
             self.mu = nnx.Param(init_mu_range * draw)
         start = layers.first_biases(neurons, mean_responses, bias_start)
         self.bias = nnx.Param(start) if bias else None
@@ -128,16 +138,18 @@ class Readout(nnx.Module):
 
     def positions(self) -> jax.Array:
         """The mean of every neuron's Gaussian, before clipping: [neuron 2], (x, y)."""
-        return self.mu[...] if self.network is None else self.network()
+        if self.network is None:
+            return self.mu[...]
+        return self.network() if self.mu is None else self.network() + self.mu[...]
 
     def constrain(self) -> None:
         """Keeps learned positions on the map; call after every update of the parameters."""
-        if self.mu is not None:
+        if self.network is None:
             self.mu[...] = jnp.clip(self.mu[...], -1.0, 1.0)
 
     def draw_noise(self, key: jax.Array, batch: int, time: int) -> jax.Array:
-        """Standard normal displacements [batch time neuron 2] (or [1 1 neuron 2]) for training."""
-        shape = (1, 1) if self.one_draw_per_batch else (batch, time)
+        """Standard normal displacements [batch|1 time|1 neuron 2] for training."""
+        shape = {"frame": (batch, time), "clip": (batch, 1), "batch": (1, 1)}[self.draws]
         return jax.random.normal(key, (*shape, self.num_neurons, 2))
 
     def points(self, noise: jax.Array | None) -> jax.Array:
@@ -176,8 +188,11 @@ class Readout(nnx.Module):
         return out if self.bias is None else out + jnp.broadcast_to(self.bias[...], out.shape)
 
     def regularizer(self) -> jax.Array:
-        """The weighted L1 norm of the feature weights (baselines 4.1)."""
-        return self.feature_l1 * jnp.sum(jnp.abs(self.features[...]))
+        """The weighted L1 norm of the feature weights (baselines 4.1), and that of own steps."""
+        penalty = self.feature_l1 * jnp.sum(jnp.abs(self.features[...]))
+        if self.network is None or self.mu is None:
+            return penalty
+        return penalty + self.position_l2 * jnp.sum(jnp.square(self.mu[...]))
 
 
 def look_up(features: jax.Array, points: jax.Array, weights: jax.Array) -> jax.Array:

@@ -1,5 +1,7 @@
 """ViV1T's cores and what mice share: settings, what is left out in training, behaviour, builds."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +11,19 @@ from flax import nnx
 from configs import dynamic_viv1t
 from sensojax import build
 from sensojax.errors import UserError
+from sensojax.interop import viv1t as names
+from sensojax.models import token_places, transformer
 from sensojax.models.cores import viv1t, viv1t2023
 from sensojax.models.encoder import assemble, separate
 from sensojax.types import Neurons
-from tests.models.made_up import QUICKLY, Running, batch, leaves, normal
+from tests.models.made_up import (
+    QUICKLY,
+    Running,
+    assert_equal_on_eight_devices,
+    batch,
+    leaves,
+    normal,
+)
 
 SIZE = (9, 11)
 NOTHING_LEFT_OUT = dict.fromkeys(
@@ -176,3 +187,120 @@ def test_mice_with_attention_readouts_share_keys_and_values():
     made.shared.weight[...] = normal(0, *made.shared.weight.shape)
     after = predicted(made, given)
     assert all(not np.allclose(after[mouse], before[mouse]) for mouse in before)
+
+
+ON_EIGHT_DEVICES = """
+import jax, numpy as np
+from flax import nnx
+from sensojax.models.cores import viv1t, viv1t2023
+from sensojax.models.encoder import assemble, separate
+from sensojax.training.mesh import Placement
+from tests.goldens import assert_close
+from tests.models.made_up import QUICKLY
+
+assert len(jax.devices()) == 8
+drops = dict(patch_dropout=0.1, attention_dropout=0.1, hidden_dropout=0.1, drop_path=0.2)
+video = np.random.default_rng(0).normal(size=(8, 4, 9, 11, 3)).astype(np.float32)
+placement = Placement()
+for module in (viv1t, viv1t2023):
+    core = module.Core(3, **module.TINY, **drops, frame_size=(9, 11), rngs=nnx.Rngs(0))
+    graph, weights = separate(core)
+
+    def run(weights, video, keys):
+        def out(params, video):
+            core = assemble(graph, weights.replace(params=params))
+            return core(video, train=True, noise=keys)
+        value, back = jax.vjp(out, weights.params, video)
+        return value, *back(jax.numpy.cos(value))
+
+    keys = core.draw_noise(jax.random.key(1), 8, 4)  # what each example leaves out
+    run = jax.jit(run, compiler_options=QUICKLY)
+    alone = run(weights, video, keys)
+    spread_keys = jax.device_put(keys, placement.split)
+    given = placement.everywhere(weights), placement.batch(video), spread_keys
+    with jax.set_mesh(placement.mesh):
+        spread = run.lower(*given).compile()
+        value, of_weights, of_video = spread(*given)
+    assert_close(value, alone[0], 5e-6, "value")
+    assert_close(of_video, alone[2], 5e-6, "d video")
+    biggest = max(float(np.abs(each).max()) for each in jax.tree.leaves(alone[1]))
+    for one, other in zip(*map(jax.tree.leaves, (of_weights, alone[1])), strict=True):
+        assert np.abs(one - other).max() < 5e-6 * biggest
+    for each in (value, of_video):
+        assert each.sharding.is_equivalent_to(placement.split, each.ndim), each.sharding
+    assert "all-gather" not in spread.as_text()
+print("equal on eight devices")
+"""
+
+
+@pytest.mark.slow
+def test_eight_devices_give_what_one_gives_and_never_gather_the_batch():
+    assert_equal_on_eight_devices(ON_EIGHT_DEVICES)
+
+
+def test_without_registers_there_are_no_empty_arrays_which_no_checkpoint_can_hold(video):
+    made = core(viv1t, registers=0)
+    assert all(array.size for array in leaves(separate(made)[1]).values())
+    features = Running(made, lambda model, video: model(video, train=False))(video)
+    assert features.shape[:2] == video.shape[:2]
+    assert not any("reg_" in entry.name for entry in names.core2025(made))
+
+
+CODED = dict(viv1t2023.TINY, max_frames=6)  # 5 frames of tokens
+PER_FEATURE = ("NDHWC", "DHWIO", "NDHWC")
+
+
+def test_a_joint_code_has_a_row_for_every_place_and_frame():
+    core = viv1t2023.Core(
+        3, **CODED, space_code="joint", time_code="none", frame_size=(9, 11), rngs=nnx.Rngs(0)
+    )
+    rows, columns = core.map_size(9, 11)
+    assert core.places.joint.shape == (5 * rows * columns, 8)
+    tokens = normal(0, 2, 4, rows, columns, 8)
+    table = core.places.joint[...].reshape(5, rows, columns, 8)
+    np.testing.assert_array_equal(core.places(tokens), tokens + table[None, :4])
+    with pytest.raises(UserError, match="6 frames of tokens for learned position codes of 5"):
+        core.places(normal(0, 1, 6, rows, columns, 8))
+    listed = {entry.name: entry.shape for entry in names.core2023(core)}
+    shape = (1, 5, rows * columns, 8)
+    assert listed["core.vivit.tokenizer.pos_embedding"] == shape
+
+
+@pytest.mark.parametrize("along_time", [False, True])
+def test_neighbours_tell_a_token_what_a_filter_sees_of_them(along_time):
+    made = token_places.Neighbours(4, along_time=along_time, rngs=nnx.Rngs(0))
+    x = normal(0, 2, 5, 3, 4, 4)  # batch time row column feature
+    kernel = np.asarray(made.kernel)
+    kernel = kernel[:, None, None] if along_time else kernel[None]
+    around = [(size // 2, size // 2) for size in kernel.shape[:3]]
+    expected = x + made.bias[...].reshape(1, 1, 1, 1, 4) + jax.lax.conv_general_dilated(
+        x, kernel[..., None, :], (1, 1, 1), around, feature_group_count=4,
+        dimension_numbers=PER_FEATURE,
+    )  # fmt: skip
+    found = made(x.reshape(2, 5, 12, 4), rows=3)
+    np.testing.assert_allclose(found, expected.reshape(2, 5, 12, 4), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_convolution_as_code_acts_after_the_first_block_of_each_stack():
+    size = dict(frame_size=(9, 11), rngs=nnx.Rngs(0))
+    codes = dict(space_code="convolution", time_code="convolution")
+    core = viv1t2023.Core(3, **CODED | dict(spatial_blocks=2), **codes, blocks="sequential", **size)
+    plain = viv1t2023.Core(
+        3, **CODED, space_code="none", time_code="none", blocks="sequential", **size
+    )
+    listed = {entry.name: entry.shape for entry in names.core2023(core)}
+    here = "transformer.blocks.0.pos_encoding.pos_embedding.weight"
+    assert listed[f"core.vivit.spatial_{here}"] == (8, 1, 3, 3)
+    assert listed[f"core.vivit.temporal_{here}"] == (8, 1, 3)
+    x, stack = normal(1, 1, 4, 20, 8), core.in_space
+
+    @functools.partial(jax.jit, compiler_options=QUICKLY)
+    def both(x):
+        first = stack.neighbours(stack.blocks[0](x, transformer.PLACES), 4)
+        step_by_step = stack.blocks[1](first, transformer.PLACES)
+        return stack(x, transformer.PLACES, rows=4), step_by_step
+
+    found, expected = both(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert plain.in_space.neighbours is None

@@ -112,13 +112,15 @@ def test_the_mean_of_sampled_answers_converges_to_the_blurred_feature():
     np.testing.assert_allclose(still, np.square([-0.2, 0.0, 0.3]), atol=1e-4)
 
 
-def test_one_draw_per_batch_moves_all_frames_alike():
-    made = readout(one_draw_per_batch=True)
+@pytest.mark.parametrize(("draws", "shape"), [("batch", (1, 1, 5, 2)), ("clip", (2, 1, 5, 2))])
+def test_a_draw_is_kept_for_as_long_as_asked(draws, shape):
+    made = readout(draws=draws)
     noise = made.draw_noise(jax.random.key(0), 2, 3)
-    assert noise.shape == (1, 1, 5, 2)
+    assert noise.shape == shape
     image = normal(0, HEIGHT, WIDTH, CHANNELS)
-    out = made(jnp.broadcast_to(image, (2, 3, *image.shape)), None, noise)
-    assert np.array_equal(out, np.broadcast_to(out[0, 0], out.shape))
+    out = np.asarray(made(jnp.broadcast_to(image, (2, 3, *image.shape)), None, noise))
+    assert np.array_equal(out, np.broadcast_to(out[:, :1], out.shape))
+    assert np.array_equal(out[0], out[1]) == (draws == "batch")
 
 
 def test_learned_positions_are_kept_on_the_map():
@@ -127,6 +129,17 @@ def test_learned_positions_are_kept_on_the_map():
     made.constrain()
     expected = [[-1.0, 0.5], [1.0, -1.0], [0.0, 1.0], [0.1, 0.2], [1.0, -1.0]]
     np.testing.assert_array_equal(made.mu[...], np.float32(expected))
+
+
+def test_both_are_the_place_in_cortex_and_a_step_that_costs():
+    made = readout(positions="both", position_l2=0.5)
+    by_cortex = np.asarray(made.network())
+    np.testing.assert_array_equal(made.positions(), by_cortex)
+    step = np.float32([[0.0, 0.0], [0.1, -0.2], [0.0, 0.0], [0.0, 0.0], [3.0, 0.0]])
+    made.mu[...] = jnp.asarray(step)
+    made.constrain()  # what is clipped is where a neuron looks, not the step
+    np.testing.assert_allclose(made.positions(), by_cortex + step, rtol=1e-6)
+    assert made.regularizer() == pytest.approx(0.5 * np.square(step).sum(), rel=1e-6)
 
 
 def test_the_position_network_sees_centred_positions_up_to_one():
