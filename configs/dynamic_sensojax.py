@@ -5,8 +5,10 @@
 A factorised 3-D core that sees the video alone; what the animal does, and how active the whole core
 is, multiplies the responses of each neuron instead; every neuron looks where its place in cortex
 says, and may step away from there; the rate stays high, and an average of the weights is scored.
-What each of these brings: configs/ablations/sensojax.py and docs/ablation.md; beside the published
-models: docs/ranking.md. Presets, after a colon; every setting is explained in configs/dynamic.py:
+What each of these brings, configs/ablations/sensojax.py tells; what all of them do beside the
+published models, docs/ranking.md.
+
+Presets, after a colon; every setting is explained in configs/dynamic.py:
 
 simulated (default)  two simulated mice; three minutes on 2 CPU cores, ending above 0.85 of the
                      exact ceiling on tier oracle.

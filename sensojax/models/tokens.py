@@ -125,3 +125,23 @@ class Tokenizer(nnx.Module):
             pixel = first + self.stride * (points[:, axis] + 1.0) * (count - 1) / 2
             found.append(2.0 * pixel / (size - 1) - 1.0)
         return jnp.stack(found, axis=-1)
+
+
+class OfTokens(nnx.Module):
+    """A core that sets `tokenizer`, and `drops`: whether it leaves anything out in training."""
+
+    def draw_noise(self, key: jax.Array, batch: int, time: int) -> jax.Array | None:
+        """A key for each example, from which all that it leaves out is drawn: [batch]."""
+        return jax.random.split(key, batch) if self.drops else None
+
+    def map_size(self, height: int, width: int) -> tuple[int, int]:
+        """(rows, columns) of tokens for a video of this size."""
+        return self.tokenizer.grid(height, width)
+
+    def map_to_image(self, points: jax.Array, height: int, width: int) -> jax.Array:
+        """Where the patches of points of the map lie in the video, both [point 2] in -1..1."""
+        return self.tokenizer.map_to_image(points, height, width)
+
+    def regularizers(self) -> dict[str, jax.Array]:
+        """None: weights decay in the optimizer, and much is left out."""
+        return {}

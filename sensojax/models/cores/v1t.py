@@ -13,14 +13,14 @@ from flax import nnx
 from sensojax.errors import UserError, check_name
 from sensojax.models import dropping, layers
 from sensojax.models.token_behavior import BEHAVIORS, BehaviorNetwork, picture_and_state
-from sensojax.models.tokens import Tokenizer
+from sensojax.models.tokens import OfTokens, Tokenizer
 from sensojax.models.transformer import PLACES, Sequential, Settings, Stack
 
 # The smallest useful core, for tests of the contract that all cores keep.
 TINY = dict(features=8, heads=2, hidden=6, blocks=1, patch=3, stride=2)
 
 
-class Core(nnx.Module):
+class Core(OfTokens):
     """Video [batch time height width channel] -> features [batch time row column feature].
 
     features: of a token, and the width of each of the heads. hidden: width within a block. patch,
@@ -116,19 +116,3 @@ class Core(nnx.Module):
         x = dropping.drop(x, dropping.numbered(noise, 0), self.patch_dropout)
         x = self.in_space(x, PLACES, keys=dropping.numbered(noise, 1), state=state)
         return x[:, :, 1:].reshape(tokens.shape)
-
-    def draw_noise(self, key: jax.Array, batch: int, time: int) -> jax.Array | None:
-        """A key for each example, from which all that it leaves out is drawn: [batch]."""
-        return jax.random.split(key, batch) if self.drops else None
-
-    def map_size(self, height: int, width: int) -> tuple[int, int]:
-        """(rows, columns) of tokens for a video of this size."""
-        return self.tokenizer.grid(height, width)
-
-    def map_to_image(self, points: jax.Array, height: int, width: int) -> jax.Array:
-        """Where the patches of points of the map lie in the video, both [point 2] in -1..1."""
-        return self.tokenizer.map_to_image(points, height, width)
-
-    def regularizers(self) -> dict[str, jax.Array]:
-        """None: weights decay in the optimizer, and much is left out."""
-        return {}

@@ -17,7 +17,7 @@ from flax import nnx
 from sensojax.errors import check_name
 from sensojax.models import dropping, layers, rotary
 from sensojax.models.token_places import Places
-from sensojax.models.tokens import Tokenizer
+from sensojax.models.tokens import OfTokens, Tokenizer
 from sensojax.models.transformer import PLACES, TIME, Parallel, Settings, Stack
 
 # The smallest useful core, for tests of the contract that all cores keep.
@@ -38,7 +38,7 @@ SPACE_CODES = ("none", "learned", "joint", "sines", "grid", "rotary")
 TIME_CODES = ("none", "learned", "sines", "rotary")
 
 
-class Core(nnx.Module):
+class Core(OfTokens):
     """Video [batch time height width channel] -> features [batch time row column feature].
 
     features: of a token. heads, head_width, hidden, activation, norm, normalize_queries: of each
@@ -178,19 +178,3 @@ class Core(nnx.Module):
             gain=self.rotary_gain,
             untouched=self.registers * registers,
         )
-
-    def draw_noise(self, key: jax.Array, batch: int, time: int) -> jax.Array | None:
-        """A key for each example, from which all that it leaves out is drawn: [batch]."""
-        return jax.random.split(key, batch) if self.drops else None
-
-    def map_size(self, height: int, width: int) -> tuple[int, int]:
-        """(rows, columns) of tokens for a video of this size."""
-        return self.tokenizer.grid(height, width)
-
-    def map_to_image(self, points: jax.Array, height: int, width: int) -> jax.Array:
-        """Where the patches of points of the map lie in the video, both [point 2] in -1..1."""
-        return self.tokenizer.map_to_image(points, height, width)
-
-    def regularizers(self) -> dict[str, jax.Array]:
-        """None: weights decay in the optimizer, and much is left out."""
-        return {}

@@ -14,7 +14,7 @@ from sensojax.errors import check_name
 from sensojax.models import dropping, transformer
 from sensojax.models.token_behavior import BEHAVIORS, BehaviorNetwork, picture_and_state
 from sensojax.models.token_places import Neighbours, Places
-from sensojax.models.tokens import Tokenizer
+from sensojax.models.tokens import OfTokens, Tokenizer
 from sensojax.models.transformer import PLACES, TIME, Settings, Stack
 
 # The smallest useful core, for tests of the contract that all cores keep.
@@ -35,7 +35,7 @@ SPACE_CODES = ("none", "learned", "joint", "sines", "convolution")
 TIME_CODES = ("none", "learned", "sines", "convolution")
 
 
-class Core(nnx.Module):
+class Core(OfTokens):
     """Video [batch time height width channel] -> features [batch time' row column feature].
 
     blocks: "parallel" or "sequential". features: of a token. heads, head_width, hidden, activation,
@@ -156,19 +156,3 @@ class Core(nnx.Module):
         x = self.in_space(x, PLACES, keys=dropping.numbered(noise, 1), state=state, rows=rows)
         x = self.in_time(x, TIME, keys=dropping.numbered(noise, 2), state=state, rows=rows)
         return x.reshape(tokens.shape)
-
-    def draw_noise(self, key: jax.Array, batch: int, time: int) -> jax.Array | None:
-        """A key for each example, from which all that it leaves out is drawn: [batch]."""
-        return jax.random.split(key, batch) if self.drops else None
-
-    def map_size(self, height: int, width: int) -> tuple[int, int]:
-        """(rows, columns) of tokens for a video of this size."""
-        return self.tokenizer.grid(height, width)
-
-    def map_to_image(self, points: jax.Array, height: int, width: int) -> jax.Array:
-        """Where the patches of points of the map lie in the video, both [point 2] in -1..1."""
-        return self.tokenizer.map_to_image(points, height, width)
-
-    def regularizers(self) -> dict[str, jax.Array]:
-        """None: weights decay in the optimizer, and much is left out."""
-        return {}

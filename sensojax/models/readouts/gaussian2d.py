@@ -216,9 +216,7 @@ def look_up_frames(
     flat_points = points.reshape(batch * time, -1, 2)
 
     def one_frame(map_and_points):
-        pixels, where = map_and_points
-        index, share = _corners(where, height, width)
-        return jnp.sum(share * _gathered_dot(pixels, index, weights), axis=0)
+        return _read((height, width), *map_and_points, weights)
 
     at_once = None if frames_at_once == 1 else frames_at_once
     out = lax.map(one_frame, (maps, flat_points), batch_size=at_once)
@@ -246,27 +244,36 @@ def _corners(points, height, width):
     return jnp.stack(index), jnp.stack(share)
 
 
-@jax.custom_vjp
-def _gathered_dot(pixels, index, weights):
-    """pixels [pixel channel] at index [4 neuron], dotted with weights [neuron channel]: [4 neuron].
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _read(size, pixels, points, weights):
+    """One frame [pixel channel] at points [neuron 2], dotted with weights [neuron channel].
 
-    The derivative gathers again instead of keeping what was gathered.
+    size: (height, width) of the frame. Returns [neuron]. What was gathered is not kept for the
+    derivative, but six numbers for each neuron: its point, and the dot product at each corner.
     """
-    return jnp.stack([jnp.sum(pixels[corner] * weights, axis=-1) for corner in index])
+    return _read_forward(size, pixels, points, weights)[0]
 
 
-def _gathered_dot_forward(pixels, index, weights):
-    return _gathered_dot(pixels, index, weights), (pixels, index, weights)
+def _read_forward(size, pixels, points, weights):
+    index, share = _corners(points, *size)
+    dots = jnp.stack([jnp.sum(pixels[corner] * weights, axis=-1) for corner in index])
+    return jnp.sum(share * dots, axis=0), (pixels, points, weights, dots)
 
 
-def _gathered_dot_backward(saved, gradient):
-    pixels, index, weights = saved
+def _read_backward(size, saved, gradient):
+    pixels, points, weights, dots = saved
+
+    def weighted(points):
+        index, share = _corners(points, *size)
+        return jnp.sum(share * dots, axis=0), (index, share)
+
+    _, pull, (index, share) = jax.vjp(weighted, points, has_aux=True)
     # Sums of float32, also of features in bfloat16.
     d_pixels, d_weights = jnp.zeros(pixels.shape, weights.dtype), jnp.zeros_like(weights)
-    for corner, g in zip(index, gradient, strict=True):
+    for corner, g in zip(index, share * gradient[None], strict=True):
         d_pixels = d_pixels.at[corner].add(g[:, None] * weights)
         d_weights = d_weights + g[:, None] * pixels[corner]
-    return d_pixels.astype(pixels.dtype), None, d_weights
+    return d_pixels.astype(pixels.dtype), *pull(gradient), d_weights
 
 
-_gathered_dot.defvjp(_gathered_dot_forward, _gathered_dot_backward)
+_read.defvjp(_read_forward, _read_backward)
