@@ -72,9 +72,9 @@ def preset(name: str, page: str = "dynamic") -> dict:
     return module.get_config(name).to_dict()
 
 
-def config(data: Path, changes: Mapping = NONE) -> dict:
+def config(data: Path, changes: Mapping = NONE, page: str = "dynamic") -> dict:
     """The smallest config, reading or making its mice in `data`; changes by dotted name."""
-    made = preset("tiny")
+    made = preset("tiny", page)
     for name, value in {**SMALLEST, "data.folder": str(data), **changes}.items():
         *sections, last = name.split(".")
         where = made
