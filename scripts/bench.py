@@ -15,6 +15,7 @@ the new ones, each with its own date, load and command. The first run simulates 
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 import tempfile
 from collections.abc import Callable
@@ -69,8 +70,9 @@ def main(arguments: list[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
     names, mice, models = _rows(args.rows), _mice(args.mice), _models(args.model)
     check_name(args.compute, PRECISIONS, "--compute")
-    if args.repeats < 1:
-        raise UserError(f"found --repeats {args.repeats}, expected 1 or more.")
+    for name, count in (("repeats", args.repeats), ("clips", args.clips)):
+        if count is not None and count < 1:
+            raise UserError(f"found --{name} {count}, expected 1 or more.")
     runs = merging.read(args.merge)
     if names:
         runs.append(_measured(args, names, mice, models))
@@ -89,6 +91,8 @@ def _measured(
 ) -> dict:
     """Measures these rows now; the run as `merging` describes it."""
     sizes = session.TINY if args.tiny else session.Sizes()
+    if args.clips:
+        sizes = dataclasses.replace(sizes, batch=args.clips)
     if args.folder:
         args.folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -137,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         default="factorised",
         help=f"of {','.join(subject.MODELS)}, for core, readout, step, prediction and epoch",
     )
+    parser.add_argument("--clips", type=int, help="of each mouse in a batch (8, as published)")
     parser.add_argument("--compute", default="float32", help=f"of cores: {' or '.join(PRECISIONS)}")
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds of each row")
     parser.add_argument("--folder", type=Path, help="keeps the simulated session (else deleted)")
@@ -187,6 +192,8 @@ def _command(
         words.append(f"--model {','.join(models)}")
     if args.compute != "float32":
         words.append(f"--compute {args.compute}")
+    if args.clips:
+        words.append(f"--clips {args.clips}")
     words.append(f"--mice {','.join(map(str, mice))} --repeats {args.repeats}")
     return " ".join([*words, *(["--tiny"] if args.tiny else [])])
 

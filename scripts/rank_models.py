@@ -4,14 +4,18 @@
 
 Trains every model of the table from every seed (an hour on two quiet CPU cores; the same line again
 continues), scores single models and the mean prediction of the last model's seeds, and writes the
-table as Markdown. All models see the same mice and trials. Each takes as many steps as ours and, if
-its steps are cheaper, more of them, until it has done as much arithmetic (matrix products and
-convolutions, counted as direct ones) or taken twice as many.
+table as Markdown. Scores are kept beside it as JSON: a model of a seed that is there with the same
+config is not trained again, on no machine. All models see the same mice and trials. Each takes as
+many steps as ours and, if its steps are cheaper, more of them, until it has done as much arithmetic
+(matrix products and convolutions, counted as direct ones) or taken twice as many.
 """
 
 import argparse
+import functools
+import hashlib
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -55,19 +59,23 @@ def main(arguments: list[str] | None = None) -> None:
     for name in args.models:
         errors.check_name(name, MODELS, "--models")
     configs = budgeted({name: configured(*model, args.tiny) for name, model in MODELS.items()})
-    scorer, rows = Scorer(), []
+    scores, rows = Scores(args.out.with_suffix(".json") if args.out else None), []
     for name, (config, steps, done) in configs.items():
         if args.models and name not in args.models:
             continue
         folder = args.workdir / name.replace(" ", "_").replace("+", "and")
-        members = [folder / ensemble.member(seed) for seed in args.seeds]
-        for seed, member in zip(args.seeds, members, strict=True):
-            main_run({**config, "seed": seed}, member)
-        rows.append((name, steps, done, [cells(scorer, member) for member in members]))
-        if name == OURS and len(members) > 1:
-            ensemble.run(config, args.seeds, folder)
-            together = f"{name}, ensemble of {len(members)}"
-            rows.append((together, steps, done * len(members), [cells(scorer, folder)]))
+        of_seeds = []
+        for seed in args.seeds:
+            member = folder / ensemble.member(seed)
+            train = functools.partial(main_run, {**config, "seed": seed}, member)
+            of_seeds.append(scores.of(f"{name}, seed {seed}", config, train, member))
+        rows.append((name, steps, done, of_seeds))
+        if name == OURS and len(args.seeds) > 1:
+            train = functools.partial(ensemble.run, config, args.seeds, folder)
+            seeds = " ".join(map(str, args.seeds))
+            together = scores.of(f"{name}, ensemble of seeds {seeds}", config, train, folder)
+            words = f"{name}, ensemble of {len(args.seeds)}"
+            rows.append((words, steps, done * len(args.seeds), [together]))
     text = page_of(rows, args)
     print(text)
     if args.out:
@@ -121,6 +129,32 @@ def operations(config: Mapping) -> float:
     )
     made = programs.Programs(config, sizes)
     return counting.work(made.step, *made.step_arguments).operations
+
+
+class Scores:
+    """What was scored so far, {run: config, cells}, in a JSON file (in none, if path is None)."""
+
+    def __init__(self, path: Path | None):
+        self.path, self.scorer, self.known = path, Scorer(), {}
+        if path and path.exists():
+            try:
+                self.known = json.loads(path.read_text())
+            except ValueError as error:
+                raise errors.UserError(
+                    f"found {path} damaged ({error}), expected JSON; delete it."
+                ) from error
+
+    def of(self, name: str, config: Mapping, train: Callable, folder: Path) -> list[list[float]]:
+        """The cells of a run of a config, which is trained and scored if they are not known."""
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+        if self.known.get(name, {}).get("config") != digest:
+            train()
+            found = [[float(value) for value in pair] for pair in cells(self.scorer, folder)]
+            self.known[name] = dict(config=digest, cells=found)
+            if self.path:
+                lines = (f"{json.dumps(run)}: {json.dumps(of)}" for run, of in self.known.items())
+                write_atomically(self.path, "{\n" + ",\n".join(lines) + "\n}\n")
+        return self.known[name]["cells"]
 
 
 def cells(scorer: Scorer, folder: Path) -> list[tuple[float, float]]:

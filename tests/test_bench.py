@@ -109,10 +109,12 @@ def test_page_names_no_path_of_this_machine(measured):
 @pytest.mark.slow
 def test_model_rows_measure_speed_compilation_and_memory(tmp_path):
     result, page = run(tmp_path, "--rows", "step,prediction", "--model", "gru,images")
-    two_mice, _ = run(tmp_path, "--rows", "step", "--mice", "2", "--compute", "bfloat16")
+    few = ["--mice", "2", "--clips", "1", "--compute", "bfloat16"]
+    two_mice, _ = run(tmp_path, "--rows", "step", *few)
+    assert "--clips 1" in two_mice["command"]
     steps = [*two_mice["rows"], *(row for row in result["rows"] if row["row"] == "step")]
     assert [row["work"] for row in steps] == [
-        "bfloat16 training step, 2 mice x 2 clips",
+        "bfloat16 training step, 2 mice x 1 clips",
         "GRU training step, 1 mouse x 2 clips",
         "CNN of images, training step, 1 mouse x 4 images",
     ]
@@ -315,6 +317,7 @@ def test_peer_answers_or_says_in_its_own_words_why_not(tmp_path, monkeypatch):
         (["--mice", "1,none"], "found --mice '1,none'"),
         (["--model", "factorised,gro"], "found --model 'gro'.*did you mean 'gru'"),
         (["--repeats", "0"], "found --repeats 0"),
+        (["--clips", "0"], "found --clips 0"),
         (["--compute", "float8"], "found --compute 'float8'"),
         (["--rows", "none"], "found no row to measure"),
         (["--peer", "nowhere"], "found no neuralpredictors in nowhere"),

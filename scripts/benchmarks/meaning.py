@@ -15,20 +15,20 @@ has to look up.""",
     step="""One training step of the published factorised baseline (core 32, 64, 128 channels,
 kernels 11, 5, 5 in space and in time; full Gaussian readout with cortex position network, sampled
 for every frame and neuron; shifter; Poisson loss with the published scale; AdamW) on 80-frame clips
-of 36 x 64 pixels and 7,863 neurons per mouse, 8 clips of each. Ours takes all mice in one step and
-includes normalising the raw bytes; the published code takes one mouse after the other, adds up
-gradients, and starts from normalised arrays. Neither reads files here. The GRU rows have the
-published GRU baseline instead: a rotation-equivariant core (4 layers of 8 features in 8
-orientations, kernels 9, 7, 7, 7) and a convolutional GRU of 64 channels with kernels of 9. The rows
-of images have the published CNN of 2022 (four layers of 64 channels, kernels 9, 7, 7, 7, all but
-the first depth-separable; full Gaussian readout; Adam) on 128 images, which ours makes smaller, 144
-x 256 to 36 x 64 pixels, in its step and the published code has small already. The rows of
-DwiseNeuro have its published model of 2023 (expansion 7, dropping residuals and channels; softplus;
-AdamW) on clips of 31 frames, of which it sees 16, in 64 x 64 pixels. Those of ViV1T have the causal
-model of 2025 with 2 of its 14 blocks in space and 2 of its 14 in time, all else as published (what
-it leaves out at random, clipping at a percentile of past gradients, schedule-free AdamW) on one
-whole trial; empty modules stand in for what its package imports beside the model, and a function of
-three lines for torchvision's that leaves out rows.""",
+of 36 x 64 pixels and 7,863 neurons per mouse, 8 clips of each where a row says nothing else. Ours
+takes all mice in one step and includes normalising the raw bytes; the published code takes one
+mouse after the other, adds up gradients, and starts from normalised arrays. Neither reads files
+here. The GRU rows have the published GRU baseline instead: a rotation-equivariant core (4 layers of
+8 features in 8 orientations, kernels 9, 7, 7, 7) and a convolutional GRU of 64 channels with
+kernels of 9. The rows of images have the published CNN of 2022 (four layers of 64 channels, kernels
+9, 7, 7, 7, all but the first depth-separable; full Gaussian readout; Adam) on 128 images, which
+ours makes smaller, 144 x 256 to 36 x 64 pixels, in its step and the published code has small
+already. The rows of DwiseNeuro have its published model of 2023 (expansion 7, dropping residuals
+and channels; softplus; AdamW) on clips of 31 frames, of which it sees 16, in 64 x 64 pixels. Those
+of ViV1T have the causal model of 2025 with 2 of its 14 blocks in space and 2 of its 14 in time, all
+else as published (what it leaves out at random, clipping at a percentile of past gradients,
+schedule-free AdamW) on one whole trial; empty modules stand in for what its package imports beside
+the model, and a function of three lines for torchvision's that leaves out rows.""",
     prediction="""The same model in evaluation mode, its published prediction function on the
 other side: the 80-frame batch, and two whole 300-frame trials of each mouse (one at a time on the
 published side, whose loader gives whole trials so). Frames are those of the input. DwiseNeuro
