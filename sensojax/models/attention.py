@@ -8,9 +8,9 @@ the published ViV1T would need 0.9 GB for them in each of its 28 blocks.
 On 2 CPU cores, forward and backward, beside XLA on all sequences at once: 1.6 times as fast for the
 published tokens of a frame, 2.2 times for those of a place under a causal mask.
 
-In half precision on a CUDA device, cuDNN's fused kernel does it all. Elsewhere XLA does a group of
-sequences at a time. Under a causal mask queries are taken in blocks, each with the keys up to its
-own end, which leaves out three eighths of the work.
+In half precision on a CUDA device, cuDNN's fused kernel does it all, for the heads that it takes
+(`fused`). Elsewhere XLA does a group of sequences at a time. Under a causal mask queries are taken
+in blocks, each with the keys up to its own end, which leaves out three eighths of the work.
 """
 
 import functools
@@ -25,6 +25,7 @@ from sensojax.models import layers
 
 CAUSAL_BLOCKS = 4
 SHORTEST_BLOCK = 32
+WIDEST_FUSED = 128  # width of a head that cuDNN's kernel takes on every card; newer ones take more
 # Weights of a group of sequences: on a CPU such that they stay in its cache.
 GROUP_ON_CPU, GROUP_ELSEWHERE = 2**18, 2**26
 
@@ -39,13 +40,22 @@ def attend(
 ) -> jax.Array:
     """causal: no token sees later ones. scale: of products, 1 / sqrt(width) if not given."""
     scale = queries.shape[-1] ** -0.5 if scale is None else scale
-    if jax.default_backend() == "gpu" and queries.dtype in (jnp.bfloat16, jnp.float16):
+    if fused(queries.shape[-1], queries.dtype):
         return jax.nn.dot_product_attention(
             queries, keys, values, is_causal=causal, scale=scale, implementation="cudnn"
         )
     per_device = (PartitionSpec("data"),) * 3
     in_groups = functools.partial(_in_groups, causal, scale)
     return layers.on_each_device(in_groups, per_device)(queries, keys, values)
+
+
+def fused(width: int, dtype: jnp.dtype) -> bool:
+    """Whether cuDNN's kernel takes heads of this width and type, on the device that JAX uses.
+
+    Those of ViV1T, 48 and 80 wide, but not all that a config can say, nor V1T's of 155.
+    """
+    half = dtype in (jnp.bfloat16, jnp.float16)
+    return half and jax.default_backend() == "gpu" and width % 8 == 0 and width <= WIDEST_FUSED
 
 
 def _in_groups(causal, scale, *arrays):

@@ -1,5 +1,7 @@
 """Attention, rotary codes, tokens and codes of place, beside what they are by definition."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +58,35 @@ def test_no_token_sees_later_ones_under_a_causal_mask(given):
     for place in (1, border - 1, border):
         for gradient in gradients(place):
             assert not np.any(gradient[:, place + 1 :]) and np.all(gradient[:, place] != 0)
+
+
+@pytest.mark.parametrize(
+    ("width", "dtype", "fused"),
+    [
+        (80, jnp.bfloat16, True),  # ViV1T of 2025
+        (48, jnp.float16, True),  # and of 2023
+        (80, jnp.float32, False),
+        (155, jnp.bfloat16, False),  # V1T
+        (4, jnp.bfloat16, False),
+    ],
+)
+def test_on_an_accelerator_the_fused_kernel_is_given_the_heads_that_it_takes(
+    width, dtype, fused, monkeypatch
+):
+    """All others go on in groups, in whatever precision, instead of ending in its refusal."""
+    asked = []
+
+    def kernel(queries, keys, values, *, is_causal, scale, implementation):
+        asked.append((is_causal, scale, implementation))
+        return queries
+
+    given = [normal(seed, 2, 3, 1, width).astype(dtype) for seed in range(3)]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    if fused:
+        monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
+    out = jax.eval_shape(functools.partial(attention.attend, causal=True), *given)
+    assert (out.shape, out.dtype) == ((2, 3, 1, width), dtype)
+    assert asked == ([(True, width**-0.5, "cudnn")] if fused else [])
 
 
 def products(gain, places, shift=0):
