@@ -11,6 +11,7 @@ from sensojax.models.encoder import assemble, separate
 MADE = {
     "elu": outputs.Elu(offset=0.5),
     "exponential": outputs.Exponential(),
+    "sigmoid": outputs.Sigmoid(),
     "softplus": outputs.Softplus(beta=0.07),
     "learned": outputs.Softplus(beta=2.0, learned=True),
 }
@@ -26,6 +27,7 @@ def test_every_output_is_tested():
     [
         ("elu", lambda x: np.where(x > -0.5, x + 1.5, np.exp(np.minimum(x + 0.5, 0)))),
         ("exponential", np.exp),
+        ("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
         ("softplus", lambda x: np.logaddexp(0, 0.07 * x) / 0.07),
         ("learned", lambda x: np.logaddexp(0, 2 * x) / 2),
     ],
@@ -38,9 +40,10 @@ def test_outputs_are_their_formulas(name, formula):
 @pytest.mark.parametrize("name", MADE)
 def test_the_inverse_gives_the_rate_back_unless_it_is_nearly_zero(name):
     rates = np.array([0.2, 0.9, 1.0, 3.0, 17.0])
+    rates = rates[rates < 1] if name == "sigmoid" else rates
     found = MADE[name](jnp.float32(MADE[name].inverse(rates)))
     np.testing.assert_allclose(found, rates, rtol=1e-5)
-    assert np.isfinite(MADE[name].inverse(np.zeros(1))).all()
+    assert np.isfinite(MADE[name].inverse(np.array([0.0, 1.0]))).all()
 
 
 def test_softplus_is_a_line_far_above_zero_and_known_at_zero():
