@@ -10,7 +10,7 @@ from sensojax.errors import UserError
 from sensojax.evaluation import sliding
 from sensojax.evaluation.sliding import Windows
 from sensojax.types import Batch
-from tests.models.made_up import QUICKLY
+from tests.models.made_up import QUICKLY, assert_equal_on_eight_devices
 
 LENGTHS = (19, 11, 6, 0)  # frames of the trials, which are padded to the first
 NEURONS = {"ada": 3, "bob": 2}
@@ -110,6 +110,32 @@ def test_a_window_as_long_as_the_trial_is_the_trial():
     found = run(lambda batches: sliding.predict(model, batches, windows))(batches)
     for mouse, whole in model(batches).items():
         np.testing.assert_allclose(found[mouse][0], whole[0], atol=1e-6)
+
+
+ON_EIGHT_DEVICES = """
+import jax, numpy as np
+from sensojax.evaluation import sliding
+from sensojax.training.mesh import Placement
+from tests.evaluation.test_sliding import LOST, model, run, trials
+
+assert len(jax.devices()) == 8
+windows = sliding.Windows(7, frame_step=2, lost_frames=LOST, blending="linear", at_once=3)
+predict = run(lambda batches: sliding.predict(model, batches, windows))
+batches = {m: jax.tree.map(lambda x: np.concatenate([x, x]), b) for m, b in trials().items()}
+alone = predict(batches)
+placement = Placement()
+with jax.set_mesh(placement.mesh):
+    spread = predict(placement.batch(batches))
+for mouse, expected in alone.items():
+    np.testing.assert_allclose(spread[mouse], expected, atol=2e-6)
+    assert len(spread[mouse].sharding.device_set) == 8
+print("equal on eight devices")
+"""
+
+
+@pytest.mark.slow
+def test_eight_devices_blend_their_own_trials_as_one_does():
+    assert_equal_on_eight_devices(ON_EIGHT_DEVICES)
 
 
 def test_trials_shorter_than_a_window_are_followed_by_zeros():
