@@ -92,6 +92,8 @@ def _of_2025(config: ConfigDict) -> None:
 
 def _of_2023(config: ConfigDict) -> None:
     # Published: with all labelled trials of the older mice; that would be protocol "competition".
+    # And with data.normalization "viv1t2023", which takes a frame's mean and deviation for the
+    # least and the largest of its pixels: a mistake that released weights need, new ones do not.
     config.data.update(window_frames=140, batch_size=6)
     config.core = dict(
         name="viv1t2023",

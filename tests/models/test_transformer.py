@@ -163,6 +163,29 @@ def test_tokens_are_those_of_patches_cut_out_one_by_one(norm, padded, patch_norm
         np.testing.assert_allclose(found[0, time, row, column], token, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("patch", "stride", "padded", "grid"),
+    [
+        (7, 2, False, (15, 29)),  # ViV1T of 2023
+        (7, 2, True, (18, 32)),  # of 2025
+        (8, 1, False, (29, 57)),  # V1T
+        (4, 4, False, (9, 16)),  # published code makes 12 x 12 of as many, and scrambles the map
+        (8, 4, False, (8, 15)),  # 10 x 12
+    ],
+)
+def test_the_grid_of_tokens_follows_from_the_frame_and_not_from_their_number(
+    patch, stride, padded, grid
+):
+    how = dict(patch=patch, stride=stride, padded=padded, patch_norm=False, norm="")
+
+    def tokens(video):
+        made = Tokenizer(1, 2, frames=1, **how, rngs=nnx.Rngs(0))
+        assert made.grid(36, 64) == grid  # sota 2.3, 3.1, 3.2
+        return made(video)
+
+    assert jax.eval_shape(tokens, jnp.zeros((1, 1, 36, 64, 1))).shape == (1, 1, *grid, 2)
+
+
 def test_norms_keep_the_precision_of_what_they_are_given():
     x = normal(0, 3, 8).astype(jnp.bfloat16)
     for norm in NORMS.values():
