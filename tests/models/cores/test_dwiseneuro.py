@@ -99,6 +99,54 @@ def test_groups_of_the_cortex_are_weighed_apart_and_then_shuffled():
     assert (second != 0).tolist() == [[False, True] * 3]
 
 
+ON_EIGHT_DEVICES = """
+import jax
+from flax import nnx
+from sensojax.models.cores import dwiseneuro
+from sensojax.models.encoder import assemble, separate
+from sensojax.training.mesh import Placement
+from tests.models.cores.test_dwiseneuro import SMALL
+from tests.models.made_up import QUICKLY, leaves, normal
+
+assert len(jax.devices()) == 8
+settings = SMALL | dict(features=(4, 6), strides=(1, 2))
+core = dwiseneuro.Core(3, **settings, rngs=nnx.Rngs(0))
+graph, weights = separate(core)
+
+def run(weights, video, noise):
+    def out(params, video):
+        core = assemble(graph, weights.replace(params=params))
+        return core(video, train=True, noise=noise), separate(core)[1].statistics
+    value, back, statistics = jax.vjp(out, weights.params, video, has_aux=True)
+    of_weights, of_video = back(jax.numpy.cos(value))
+    return dict(value=value, of_video=of_video), dict(weights=of_weights, statistics=statistics)
+
+run = jax.jit(run, compiler_options=QUICKLY)
+video, noise = normal(0, 8, 6, 9, 11, 3), core.draw_noise(jax.random.key(1), 8, 6)
+assert (noise == 0).any()
+alone = leaves(run(weights, video, noise))
+placement = Placement()
+with jax.set_mesh(placement.mesh):
+    given = placement.everywhere(weights), placement.batch(video), placement.batch(noise)
+    spread = run.lower(*given).compile()
+    found = spread(*given)
+for each in found[0].values():
+    assert each.sharding.is_equivalent_to(placement.split, each.ndim), each.sharding
+found, biggest = leaves(found), max(abs(each).max() for each in alone.values())
+for name, expected in alone.items():
+    # A shift in front of batch norm has no effect: its gradient is rounding noise.
+    assert abs(found[name] - expected).max() <= 1e-5 * max(abs(expected).max(), 0.1 * biggest), name
+assert "all-gather" not in spread.as_text()
+print("equal on eight devices")
+"""
+
+
+@pytest.mark.slow
+def test_eight_devices_give_what_one_gives_and_never_gather_the_batch():
+    """Batch norm is that of the clips of all devices; gates and dropped residuals stay a clip's."""
+    made_up.assert_equal_on_eight_devices(ON_EIGHT_DEVICES)
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
