@@ -10,19 +10,20 @@ of the running statistics; `batch_norm="per_mouse"` does exactly that (baselines
 of the mice's names, which is the order in which jit hands over a dictionary.
 """
 
-import functools
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx, struct
 
 from sensojax.errors import check_name
-from sensojax.models import behavior, freezing, outputs
+from sensojax.models import behavior, dropping, freezing, interleaving, outputs
 from sensojax.types import Batch
 
 BATCH_NORMS = ("joint", "per_mouse")
 OF_THE_CORE = 0x636F7265  # beside the mice, whose keys are 0, 1, ...
+OF_THE_CHANNELS = 0x6368616E
 
 
 class Encoder(nnx.Module):
@@ -31,7 +32,9 @@ class Encoder(nnx.Module):
     output: {mouse: last nonlinearity} of `models.outputs`, ELU + 1 unless told otherwise.
     shared: what all readouts share, between the core and them; most share nothing. What
     `reads_state` is told what the animal does (`models.behavior`), and so are gains, which multiply
-    the positive responses.
+    the positive responses. channel_dropout: the rate at which features of the core are left out in
+    training, each for all frames of a clip, for each mouse others (as DwiseNeuro's readout does by
+    itself, sota 1.2).
     frozen_core: the core is not trained, its batch norm keeps its statistics, and its penalties
     do not count; its arrays are `freezing.freeze`d, so no backward pass goes through it.
     """
@@ -46,9 +49,11 @@ class Encoder(nnx.Module):
         output: Mapping[str, nnx.Module] | None = None,
         shared: nnx.Module | None = None,
         gains: Mapping[str, nnx.Module] | None = None,
+        channel_dropout: float = 0.0,
         frozen_core: bool = False,
     ):
         check_name(batch_norm, BATCH_NORMS, "encoder.batch_norm")
+        dropping.check(channel_dropout, "encoder.channel_dropout")
         self.core = core
         self.readouts = nnx.Dict(readouts)
         self.shifters = nnx.Dict(shifters or {})
@@ -56,6 +61,7 @@ class Encoder(nnx.Module):
         self.shared = shared
         self.gains = nnx.Dict(gains or {})
         self.output = nnx.Dict(output or {mouse: outputs.Elu() for mouse in readouts})
+        self.channel_dropout = channel_dropout
         self.frozen_core = frozen_core
         if frozen_core:
             freezing.freeze(core)
@@ -71,12 +77,14 @@ class Encoder(nnx.Module):
         train: bool = False,
         noise: Mapping[str, jax.Array] | None = None,
         core_noise: Mapping[str, jax.Array] | None = None,
+        channels: Mapping[str, jax.Array] | None = None,
         given_features: bool = False,
         everyone: bool = False,
     ) -> dict[str, jax.Array]:
         """Predicted responses of the mice in `batches`.
 
-        noise, core_noise: from `draw_noise` and `draw_core_noise` in training, None otherwise.
+        noise, core_noise, channels: from `draw_noise`, `draw_core_noise` and `draw_channels` in
+        training, None otherwise.
         given_features: the batches hold the core's features in place of videos, frame by frame,
         the core's lost frames included. everyone: every mouse answers to the clips of all mice,
         [mouse*batch time' neuron], those of one mouse after those of another.
@@ -93,6 +101,8 @@ class Encoder(nnx.Module):
         predicted = {}
         for mouse, batch in batches.items():
             seen, readout = features[mouse], self.readouts[mouse]
+            if channels is not None:
+                seen = seen * channels[mouse][:, None, None, None].astype(seen.dtype)
             seen = seen if self.shared is None else self.shared(seen)
             frames = seen.shape[1]
             shift = self.shift(mouse, batch.pupil_center, frames, batch.behavior)
@@ -118,19 +128,17 @@ class Encoder(nnx.Module):
         drawn = [None if noise is None else noise[mouse] for mouse in videos]
         if train and self.batch_norm == "per_mouse":
             seen = zip(videos, videos.values(), drawn, strict=True)
-            return {mouse: self._through_core(video, train, each) for mouse, video, each in seen}
+            return {m: self._through_core(video, each, train=train) for m, video, each in seen}
         if len({video.shape for video in videos.values()}) == 1:
-            # Interleaved, so that a batch split over devices stays where it is.
-            joined = self._through_core(
-                _interleaved(list(videos.values())), train, _interleaved(drawn)
-            )
-            return dict(zip(videos, _parted(len(videos), joined), strict=True))
-        ends = _running_sum(video.shape[0] for video in videos.values())
+            seen = (interleaving.interleaved(each) for each in (list(videos.values()), drawn))
+            joined = self._through_core(*seen, train=train)
+            return dict(zip(videos, interleaving.parted(len(videos), joined), strict=True))
+        ends = np.cumsum([video.shape[0] for video in videos.values()])
         drawn = None if noise is None else jnp.concatenate(drawn)
-        joined = self._through_core(jnp.concatenate(list(videos.values())), train, drawn)
+        joined = self._through_core(jnp.concatenate(list(videos.values())), drawn, train=train)
         return dict(zip(videos, jnp.split(joined, ends[:-1]), strict=True))
 
-    def _through_core(self, video, train, noise):
+    def _through_core(self, video, noise, *, train):
         more = {} if noise is None else {"noise": noise}  # most cores draw none
         return self.core(video, train=train, **more)
 
@@ -183,6 +191,21 @@ class Encoder(nnx.Module):
             noise[mouse] = self.core.draw_noise(of_mouse, *batch.valid.shape)
         return None if None in noise.values() else noise
 
+    def draw_channels(
+        self, key: jax.Array, batches: Mapping[str, Batch], *, everyone: bool = False
+    ) -> dict[str, jax.Array] | None:
+        """Factors of the core's features in one training step, [batch channel] of every mouse; None
+        if all are used. everyone: for the clips of all mice, see `__call__`."""
+        if not self.channel_dropout:
+            return None
+        sizes = {mouse: len(batch.valid) for mouse, batch in batches.items()}
+        of_channels, factors = jax.random.fold_in(key, OF_THE_CHANNELS), {}
+        for index, (mouse, size) in enumerate(sizes.items()):
+            shape = (sum(sizes.values()) if everyone else size, self.core.num_features)
+            of_mouse = jax.random.fold_in(of_channels, index)
+            factors[mouse] = dropping.factors(of_mouse, self.channel_dropout, shape)
+        return factors
+
     def regularizers(self, mice: tuple[str, ...]) -> dict[str, jax.Array]:
         """Penalties of one step; the core's count once per mouse, as published (baselines 7)."""
         of_core = {} if self.frozen_core else self.core.regularizers()
@@ -217,39 +240,8 @@ def assemble(graph: nnx.GraphDef, weights: Weights) -> nnx.Module:
     return nnx.merge(graph, weights.params, weights.statistics, weights.fixed, copy=True)
 
 
-def _interleaved(arrays):
-    """Arrays [batch ...] of every mouse as one, [batch*mouse ...]; None if there are none."""
-    if arrays[0] is None:
-        return None
-    stacked = jnp.stack(arrays, axis=1)
-    return stacked.reshape(-1, *stacked.shape[2:])
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _parted(mice, joined):
-    """The inverse of `_interleaved`, a tuple. So is its gradient, where that of taking one mouse
-    after the other would be as many arrays as there are mice, each of the size of all of them: of
-    ten mice, 26.7 GB of the published step with `train.recompute` instead of 14.4."""
-    apart = joined.reshape(-1, mice, *joined.shape[1:])
-    return tuple(apart[:, i] for i in range(mice))
-
-
-_parted.defvjp(
-    lambda mice, joined: (_parted(mice, joined), None),
-    lambda mice, _, gradients: (_interleaved(list(gradients)),),
-)
-
-
 def _joined(batches):
     """All that readouts ask of batches, as one: the clips of one mouse after those of another."""
     names = ("behavior", "pupil_center", "valid", "start")
     joined = {n: jnp.concatenate([getattr(batch, n) for batch in batches]) for n in names}
     return Batch(video=None, responses=None, **joined)
-
-
-def _running_sum(sizes):
-    total, sums = 0, []
-    for size in sizes:
-        total += size
-        sums.append(total)
-    return sums

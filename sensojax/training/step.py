@@ -138,6 +138,7 @@ def make_train_step(
             # Drawn for all mice, each by its place among them; what no group asks for is not made.
             noise=_chosen(model.draw_noise(key, everything, everyone=everyone), mice),
             core_noise=_chosen(model.draw_core_noise(key, everything), mice),
+            channels=_chosen(model.draw_channels(key, everything, everyone=everyone), mice),
             given_features=given_features,
             everyone=everyone,
         )

@@ -73,7 +73,7 @@ def batch(seed: int, neurons: int, *, size: int = 2, time: int = 8, channels: in
     )
 
 
-def encoder(neurons: dict[str, int], *, batch_norm: str = "joint", seed: int = 0) -> Encoder:
+def encoder(neurons: dict[str, int], *, seed: int = 0, **settings) -> Encoder:
     """An encoder of these mice that compiles quickly: one layer, readouts, pupil shifters."""
     rngs = nnx.Rngs(seed)
     core = factorized3d.Core(
@@ -89,7 +89,7 @@ def encoder(neurons: dict[str, int], *, batch_norm: str = "joint", seed: int = 0
         for mouse, count in neurons.items()
     }
     shifters = {mouse: behavior.MLPShifter(rngs=rngs) for mouse in neurons}
-    return Encoder(core, readouts, shifters, batch_norm=batch_norm)
+    return Encoder(core, readouts, shifters, **settings)
 
 
 def assert_equal_on_eight_devices(program: str) -> None:

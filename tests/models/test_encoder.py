@@ -215,6 +215,27 @@ def test_gradients_reach_every_part_of_the_model(model, batches, train):
         assert gradient.ndim < 2 or gradient.any(), name
 
 
+def test_channels_are_left_out_for_all_frames_of_a_clip_and_other_ones_for_each_mouse(
+    model, batches, evaluate
+):
+    key, dropping = jax.random.key(0), made_up.encoder(NEURONS, channel_dropout=0.5)
+    drawn = dropping.draw_channels(key, batches)
+    assert model.draw_channels(key, batches) is None
+    for factors in drawn.values():
+        assert factors.shape == (2, model.core.num_features) and set(np.unique(factors)) == {0, 2}
+    assert not np.array_equal(drawn["ada"], drawn["bob"])
+    assert dropping.draw_channels(key, batches, everyone=True)["ada"].shape[0] == 4
+    run = Running(model, lambda model, batches, channels: model(batches, channels=channels))
+    all_of_them = {mouse: jnp.ones_like(factors) for mouse, factors in drawn.items()}
+    none_of_a_clip = all_of_them | {"ada": all_of_them["ada"].at[0].set(0.0)}
+    found, expected = run(batches, none_of_a_clip), evaluate(batches)
+    assert np.ptp(found["ada"][0], axis=0).max() == 0, "what is left are the neurons' biases"
+    assert_close(found["ada"][1], expected["ada"][1], 1e-6)
+    assert_close(found["bob"], expected["bob"], 1e-6)
+    with pytest.raises(UserError, match=r"encoder\.channel_dropout 1\.0"):
+        made_up.encoder(NEURONS, channel_dropout=1.0)
+
+
 ON_EIGHT_DEVICES = """
 import jax
 from sensojax.models.encoder import assemble
