@@ -86,7 +86,10 @@ def get_config(preset: str = "simulated") -> ConfigDict:
     config.shifter = dict(name="mlp", num_layers=3, hidden=5)
     config.gain = dict(name="")  # or "state": the animal's state multiplies responses
     config.output = dict(name="elu", offset=0.0)  # or "softplus", "exponential", "sigmoid"
-    config.encoder = dict(batch_norm="joint")  # or "per_mouse", as published
+    config.encoder = dict(
+        batch_norm="joint",  # or "per_mouse", as published
+        channel_dropout=0.0,  # of features of the core, each in all frames of a clip
+    )
     config.transfer = dict(
         run="",  # a run folder whose core this run takes over, with its inputs; see transfer.py
         weights="best",

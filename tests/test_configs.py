@@ -20,8 +20,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from sensojax import build, main
+from sensojax.build import naming
 from sensojax.errors import UserError
+from sensojax.models import encoder
 from sensojax.models.encoder import assemble, separate
+from sensojax.pipeline import cutmix
 from sensojax.pipeline.transforms import Statistics
 from sensojax.recordings import simulated
 from sensojax.training import step
@@ -90,6 +93,31 @@ def abstract_weights(config, counts):
     """The arrays of a config's encoder as shapes."""
     mice = {f"mouse{i}": neurons(count) for i, count in enumerate(counts)}
     return jax.eval_shape(lambda: separate(new_encoder(config, mice))[1])
+
+
+def abstract_batches(config, mice):
+    """Raw batches of mice and what is known of them, as shapes."""
+    frames, clips = config["data"]["window_frames"], config["data"]["batch_size"]
+    columns, shape = behavior_columns(config), jax.ShapeDtypeStruct
+
+    def batch(count):
+        return Batch(
+            video=shape((clips, frames, *video_size(config)), jnp.uint8),
+            responses=shape((clips, frames, count), jnp.float32),
+            behavior=shape((clips, frames, columns), jnp.float32),
+            pupil_center=shape((clips, frames, 2), jnp.float32),
+            valid=shape((clips, frames), bool),
+            start=shape((clips,), jnp.int32),
+        )
+
+    def statistics(count):
+        one, pixels = shape((1, 2), jnp.float32), shape((1, 1, 1), jnp.float32)
+        of_behavior, responses = (shape((1, n), jnp.float32) for n in (columns, count))
+        normalization = config["data"]["normalization"]
+        return Statistics(pixels, pixels, responses, of_behavior, one, one, normalization)
+
+    sizes = {mouse: len(each) for mouse, each in mice.items()}
+    return [{mouse: make(n) for mouse, n in sizes.items()} for make in (batch, statistics)]
 
 
 def size(tree):
@@ -166,6 +194,18 @@ def test_every_setting_is_read_by_someone(name):
             assert f'["{key}"]' in source, f"{section}.{key} is read by nobody"
 
 
+# What `build` gives them beside the settings of their sections.
+GIVEN = {"core", "readouts", "shifters", "output", "shared", "gains", "frozen_core"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_sections_without_a_name_show_every_setting_that_there_is(name):
+    """Those with a name show the settings of what they name, which others do not have."""
+    config = config_of(name, MODULES[name].PRESETS[0])
+    assert set(config.encoder) == set(naming.arguments(encoder.Encoder)) - GIVEN
+    assert set(config.cutmix) == set(naming.arguments(cutmix.mixing))
+
+
 @every_preset
 def test_what_a_preset_names_can_be_built_from_its_other_settings(name, preset):
     config = config_of(name, preset).to_dict()
@@ -187,35 +227,15 @@ FIRST = [pytest.param(n, p, marks=() if p == MODULES[n].PRESETS[0] else SLOW) fo
 def test_a_whole_training_step_fits_together(name, preset):
     """Encoder, optimizer, loss and preparation of a preset, traced on shapes alone."""
     config = config_of(name, preset).to_dict()
-    height, width = video_size(config)
-    data, mice = config["data"], {"a": neurons(3)}
+    mice = {"a": neurons(3)}
     model = jax.eval_shape(lambda: new_encoder(config, mice))
     optimizer = build.optimizer(config)
     graph, weights = separate(model)
     state = jax.eval_shape(
         lambda weights: step.initial_state(assemble(graph, weights), optimizer)[1], weights
     )
-    frames, clips = data["window_frames"], data["batch_size"]
-    assert model.core.lost_frames < frames
+    assert model.core.lost_frames < config["data"]["window_frames"]
     assert model.core.lost_frames <= config["evaluation"]["skip_frames"] or preset != "sensorium"
-
-    def batch(count):
-        shape = jax.ShapeDtypeStruct
-        return Batch(
-            video=shape((clips, frames, height, width), jnp.uint8),
-            responses=shape((clips, frames, count), jnp.float32),
-            behavior=shape((clips, frames, behavior_columns(config)), jnp.float32),
-            pupil_center=shape((clips, frames, 2), jnp.float32),
-            valid=shape((clips, frames), bool),
-            start=shape((clips,), jnp.int32),
-        )
-
-    def statistics(count):
-        one = jax.ShapeDtypeStruct((1, 2), jnp.float32)
-        of_behavior = jax.ShapeDtypeStruct((1, behavior_columns(config)), jnp.float32)
-        pixels = jax.ShapeDtypeStruct((1, 1, 1), jnp.float32)
-        responses = jax.ShapeDtypeStruct((1, count), jnp.float32)
-        return Statistics(pixels, pixels, responses, of_behavior, one, one, data["normalization"])
 
     take_step = step.make_train_step(
         graph,
@@ -225,9 +245,7 @@ def test_a_whole_training_step_fits_together(name, preset):
         num_files={"a": 10},
         seed=config["seed"],
     )
-    batches = {mouse: batch(len(each)) for mouse, each in mice.items()}
-    known = {mouse: statistics(len(each)) for mouse, each in mice.items()}
-    after, measured = jax.eval_shape(take_step, state, batches, known, 0.1)
+    after, measured = jax.eval_shape(take_step, state, *abstract_batches(config, mice), 0.1)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     assert measured["loss"].shape == ()
     assert {"a", "readout", "shifter"} <= set(measured["parts"])
