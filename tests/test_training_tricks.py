@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sensojax import build, ensemble
+from sensojax import build, ensemble, main
 from sensojax.errors import UserError
 from sensojax.experiments.scoring import Scorer
 from sensojax.training import checkpoints, journal
@@ -107,6 +108,25 @@ def test_a_student_learns_from_a_run_of_the_same_fold_and_no_other(place, folded
     ):
         with pytest.raises(UserError, match=said):
             runs.run(place / "refused", place / "data", {**student, **changes})
+
+
+@pytest.mark.slow
+def test_the_page_of_the_student_learns_from_a_run_of_the_page_of_its_teacher(place):
+    """configs/distill.py after configs/dynamic_dwiseneuro.py, as they say; the teacher stays."""
+    pages = {name: runs.preset("tiny", name) for name in ("dynamic_dwiseneuro", "distill")}
+    for name, config in pages.items():
+        config["data"]["folder"] = str(place / "distilled_mice")
+        config["schedule"]["steps"] = config["train"]["evaluate_every"] = 4
+        config["simulation"]["trials"] = 20
+        if name == "distill":
+            config["distillation"]["run"] = str(place / "dynamic_dwiseneuro")
+        scores = main.run(config, place / name)
+        if name == "dynamic_dwiseneuro":
+            before = runs.final(place / name)
+    assert runs.final(place / "dynamic_dwiseneuro") == before
+    steps = [line for line in journal.read(place / "distill" / journal.NAME) if "parts" in line]
+    assert steps and all(line["parts"]["distilled"] != 0 for line in steps)
+    assert all(np.isfinite(each.correlation).all() for each in scores["oracle"].mice.values())
 
 
 @pytest.mark.parametrize(
