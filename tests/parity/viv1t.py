@@ -21,12 +21,15 @@ from tests.models.made_up import QUICKLY, unfilled
 
 CODES_2023 = {
     0: ("none", "none"),
+    1: ("joint", "none"),
+    2: ("convolution", "convolution"),
     3: ("learned", "learned"),
     4: ("learned", "sines"),
     5: ("sines", "sines"),
 }
 CODES_2025 = {
     0: ("none", "none"),
+    1: ("joint", "none"),
     2: ("learned", "learned"),
     3: ("learned", "sines"),
     4: ("sines", "sines"),
@@ -34,11 +37,15 @@ CODES_2025 = {
     6: ("learned", "rotary"),
     7: ("grid", "rotary"),
 }
+# Behaviour modes: columns that the core sees, the pupil's after those of the behaviour; and whether
+# they are planes beside the picture, or a network tells tokens of them.
+BEHAVIORS = {0: (0, False), 1: (2, False), 2: (4, False), 3: (2, True), 4: (4, True)}
 OUTPUTS_2023 = {0: outputs.Elu, 1: outputs.Exponential, 2: outputs.Softplus}
 OUTPUTS_2025 = {
     1: outputs.Elu,
     2: outputs.Exponential,
     3: functools.partial(outputs.Softplus, learned=True),
+    4: outputs.Sigmoid,
 }
 
 
@@ -47,6 +54,8 @@ def core_settings(config: dict) -> dict:
     modes = config["modes"]
     of_2023 = "parallel_attention" in modes
     space, time = (CODES_2023 if of_2023 else CODES_2025)[modes["position_encoding"]]
+    if "convolution" in (space, time) and modes["parallel_attention"]:
+        space = time = "none"  # which the published parallel block ignores
     common = dict(
         features=config["embedding"],
         heads=config["heads"],
@@ -72,7 +81,7 @@ def core_settings(config: dict) -> dict:
     if of_2023:
         return common | dict(
             blocks="parallel" if modes["parallel_attention"] else "sequential",
-            behavior="network" if modes["behaviour_mode"] == 4 else "planes",
+            behavior="network" if BEHAVIORS[modes["behaviour_mode"]][1] else "planes",
         )
     return common | dict(
         norm={"layernorm": "layer", "rmsnorm": "rms"}[modes["norm"]],
@@ -103,10 +112,10 @@ class Case:
     def _made(self, changed) -> Encoder:
         config, modes, rngs = self.config, self.config["modes"], nnx.Rngs(0)
         cores = viv1t2023 if "parallel_attention" in modes else viv1t
-        assert modes["behaviour_mode"] in (2, 4)
+        self.columns, _ = BEHAVIORS[modes["behaviour_mode"]]
         settings = core_settings(config) | changed
         size = tuple(config["video_height_width"])
-        core = cores.Core(5, **settings, frame_size=size, rngs=rngs)
+        core = cores.Core(1 + self.columns, **settings, frame_size=size, rngs=rngs)
         if modes["readout"] == "attention":
             shared = attention.KeysAndValues(
                 core.num_features, embedding=config["readout_embedding"], rngs=rngs
@@ -138,7 +147,8 @@ class Case:
 
     def batch(self, video, behavior, pupil_center) -> Batch:
         """What `build.prepare` makes of a clip: behaviour as planes beside the picture."""
-        planes = jnp.concatenate([behavior, pupil_center], axis=-1)[:, :, None, None]
+        planes = jnp.concatenate([behavior, pupil_center], axis=-1)[..., : self.columns]
+        planes = planes[:, :, None, None]
         planes = jnp.broadcast_to(planes, (*video.shape[:-1], planes.shape[-1]))
         shape = video.shape[:2]
         return Batch(
