@@ -17,6 +17,7 @@ NOISE = {
     "gaussian": lambda rng, mean, size: rng.normal(mean, 1.0, size),
     "gamma": lambda rng, mean, size: rng.gamma(mean, 1.0, size),
     "exponential": lambda rng, mean, size: rng.exponential(mean, size),
+    "squared": lambda rng, mean, size: rng.normal(mean, 1.0, size),
     "anscombe": lambda rng, mean, size: rng.poisson(mean, size),
     "correlation": lambda rng, mean, size: mean + rng.normal(0.0, 1.0, size),
     "poisson_correlation": lambda rng, mean, size: rng.poisson(mean, size),
@@ -164,6 +165,13 @@ def test_parameters_of_a_frame_that_does_not_count_may_be_anything():
         )
         with pytest.raises(ValueError, match=f"found {name} of shape"):
             loss(predicted, observed, valid, **{name: spoilt[:1]})
+
+
+def test_squared_error_of_logarithms_tells_how_many_times_too_large_a_prediction_is():
+    observed, valid = np.array([0.5, 2.0, 40.0]).reshape(1, 3, 1), np.ones((1, 3), bool)
+    for times in (0.5, 3.0):
+        found = losses.squared(times * observed, observed, valid, logarithms=True, reduction="mean")
+        assert float(found) == pytest.approx(math.log(times) ** 2, rel=1e-5)
 
 
 def test_stirling_term_makes_the_poisson_loss_a_likelihood():

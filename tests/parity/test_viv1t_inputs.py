@@ -120,6 +120,33 @@ def test_the_published_transforms_of_single_frames_of_2023(path, mode):
         assert_close(
             known.response_multiplier[:frames].T, golden["output/response_precision"], 1e-6
         )
+    assert_trials_are_published(golden, mode, known, tolerance)
+
+
+# Modes 3 and 4 take statistics of pixels over trials and frames: those of one frame, which are then
+# of every frame. The third standardises; the fourth does rightly what the second does by mistake.
+OVER_FRAMES = {"transform3": ("official", "mean", "std"), "transform4": ("viv1t2023", "min", "max")}
+
+
+@pytest.mark.parametrize("path", golden_files("viv1t2023_data"))
+@pytest.mark.parametrize("mode", OVER_FRAMES)
+def test_the_published_transforms_by_statistics_over_frames_of_2023(path, mode):
+    golden = Golden(path)
+    name, *pair = OVER_FRAMES[mode]
+
+    def over_frames(part, names):
+        found = (golden[f"output/statistics_time_{part}_{n}"][None] for n in names)
+        return dict(zip(names, found, strict=True))
+
+    names = ("min", "max", "mean", "std")
+    video = dict(zip(("mean", "std"), over_frames("video", pair).values(), strict=True))
+    responses = {"std": golden["output/statistics_trial_response_std"].T}
+    rest = (over_frames(part, names) for part in ("behavior", "pupil_center"))
+    known = statistics(name, video, responses, *rest)
+    assert_trials_are_published(golden, mode, known, 1e-5)
+
+
+def assert_trials_are_published(golden, mode, known, tolerance):
     for trial in golden.config["probe_trials"]:
         length = golden.config["trial_lengths"][trial]
         names = ("videos", "responses", "behaviour", "pupil_centre")
