@@ -25,7 +25,7 @@ import numpy as np
 
 from scripts.benchmarks import machine
 from sensojax.errors import command_line
-from sensojax.models import convolution, depthwise, spectral
+from sensojax.models import convolution, depthwise, slabs, spectral
 from sensojax.writing import write_atomically
 
 
@@ -84,7 +84,7 @@ def formulations(layer: Layer) -> dict[str, Callable]:
     if layer.kind == "space":
         found = {
             "XLA": functools.partial(convolution._spatial_direct, one, padding, one),
-            "rows": functools.partial(convolution._spatial_padded, one, padding, one),
+            "rows": functools.partial(slabs.spatial, one, padding, one),
             "transforms": functools.partial(spectral.spatial, padding),
             "sensojax": functools.partial(convolution.spatial, padding=padding),
         }
@@ -202,7 +202,7 @@ def _page(lines: list[str]) -> str:
             *lines,
             "",
             "`rows`: a frame's columns stacked on channels, one product per kernel row"
-            " (`models/convolution.py`); `transforms`: products in the transform domain"
+            " (`models/slabs.py`); `transforms`: products in the transform domain"
             " (`models/fourier.py`); channel by channel: sums of shifted products"
             " (`models/depthwise.py`), which are bound by memory and not by arithmetic, so that no"
             " share of a product's rate can be expected.",

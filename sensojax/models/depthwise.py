@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from sensojax.models import convolution, layers
+from sensojax.models import convolution, geometry, layers
 
 Pair = tuple[int, int]
 AT_ONCE = 2**21  # bytes that stay in the second cache of two cores
@@ -156,7 +156,7 @@ def _around(lead, height, width):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _space(stride, padding, dilation, x, kernel):
     sizes = zip(x.shape[2:4], kernel.shape, stride, padding, dilation, strict=False)
-    size = tuple(convolution.output_size(*each) for each in sizes)
+    size = tuple(geometry.output_size(*each) for each in sizes)
     (frames,) = _groups(x)
     around = _around(frames.ndim - 4, *((pixels, pixels, 0) for pixels in padding))
 
@@ -214,7 +214,7 @@ def _over_time(part, kernel, frames: int):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _time(padding, x, kernel):
     batch, time, height, width, channel = x.shape
-    frames = convolution.output_size(time, kernel.shape[0], padding=padding)
+    frames = geometry.output_size(time, kernel.shape[0], padding=padding)
     flat = x.reshape(batch, time, height * width, channel)
     pixels = _pixels_at_once(flat)
     around = [(padding, padding, 0), (0, 0, 0), (0, 0, 0)]

@@ -10,8 +10,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sensojax.models import convolution
-
 Pair = tuple[int, int]
 
 
@@ -24,12 +22,19 @@ class Step(NamedTuple):
     dilation: Pair = (1, 1)
 
 
+def output_size(
+    size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> int:
+    """Length of an axis after a convolution."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
 def map_size(steps: Sequence[Step], height: int, width: int) -> Pair:
     """(height, width) of the features of a video of this size."""
     size = [height, width]
     for step in steps:
         for axis in (0, 1):
-            size[axis] = convolution.output_size(size[axis], *(pairs[axis] for pairs in step))
+            size[axis] = output_size(size[axis], *(pairs[axis] for pairs in step))
     return tuple(size)
 
 

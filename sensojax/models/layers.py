@@ -124,6 +124,16 @@ def _everywhere(values, x):
     return jnp.broadcast_to(_wide(values), x.shape).astype(x.dtype)
 
 
+def pointwise(x: jax.Array, weights: jax.Array) -> jax.Array:
+    """x [... channel] times weights [channel feature], as one product of two matrices.
+
+    Of products with more axes XLA makes slow gradients on CPUs: 17 instead of 49 GFLOP/s of one
+    core, forward and backward from 64 to 448 channels.
+    """
+    out = jnp.dot(x.reshape(-1, x.shape[-1]), weights)
+    return out.reshape(*x.shape[:-1], -1)
+
+
 def pair(size: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) of a size given as both or as one number for both."""
     return (size, size) if isinstance(size, int) else tuple(size)

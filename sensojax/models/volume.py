@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sensojax.models import convolution
+from sensojax.models import convolution, geometry
 
 Pair = tuple[int, int]
 STACKED_CHANNELS = 96  # about as many at a time, see above
@@ -65,7 +65,7 @@ def _direct(space, temporal_dilation, x, kernel):
 def _stacked(space, temporal_dilation, x, kernel):
     kernel_frames, *_, channel, _ = kernel.shape
     together = max(1, STACKED_CHANNELS // channel)
-    out_frames = convolution.output_size(x.shape[1], kernel_frames, dilation=temporal_dilation)
+    out_frames = geometry.output_size(x.shape[1], kernel_frames, dilation=temporal_dilation)
     out = 0.0
     for first in range(0, kernel_frames, together):
         starts = range(first, min(first + together, kernel_frames))

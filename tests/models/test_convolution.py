@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from sensojax.models import convolution, fourier, spectral
+from sensojax.models import convolution, fourier, geometry, slabs, spectral
 from tests.goldens import assert_close
 from tests.models import made_up
 
@@ -27,9 +27,10 @@ SPATIAL = [
     ((3, 3), (2, 2), (1, 0), (1, 1), (9, 8), 2, 3),
     ((3, 2), (3, 2), (0, 1), (2, 3), (11, 10), 2, 2),
     ((4, 7), (1, 1), (0, 0), (1, 1), (4, 7), 2, 2),
+    ((3, 2), (2, 1), (1, 0), (1, 2), (7, 6), slabs.THIN // 2, 2),  # one row after the other
 ]
-# kernel, dilation, frames
-TEMPORAL = [(1, 1, 3), (3, 1, 7), (4, 2, 9), (5, 1, 5)]
+# kernel, dilation, frames, channels
+TEMPORAL = [(1, 1, 3, 2), (3, 1, 7, 2), (4, 2, 9, 2), (5, 1, 5, 2), (2, 2, 5, slabs.STACKED)]
 
 
 def random(seed, *shape):
@@ -80,7 +81,7 @@ def test_spatial_is_the_correlation_of_every_frame(
 
     assert_same(found, value_and_both_gradients(expected, x, weights))
     for axis in (0, 1):
-        length = convolution.output_size(
+        length = geometry.output_size(
             size[axis], kernel[axis], stride[axis], padding[axis], dilation[axis]
         )
         assert found[0].shape[2 + axis] == length
@@ -118,19 +119,19 @@ def test_in_the_transform_domain_half_precision_stays_what_it_is(transformed):
         assert_close(np.asarray(one, np.float32), other, 0.03)
 
 
-def test_the_published_hidden_layer_is_transformed_and_a_pointwise_one_is_not():
+def test_large_kernels_are_transformed_small_ones_are_slabs_and_pointwise_ones_a_product():
     def formulation(kernel):
         x = jax.ShapeDtypeStruct((8, 80, 28, 56, 64), jnp.float32)
         kernel = jax.ShapeDtypeStruct((kernel, kernel, 64, 64), jnp.float32)
-        return str(jax.make_jaxpr(convolution.spatial)(x, kernel))
+        made = str(jax.make_jaxpr(convolution.spatial)(x, kernel))
+        return [name for name in ("name=spatial", "name=_spatial") if name in made]
 
-    assert "name=spatial" in formulation(7) and "_spatial_slabs" not in formulation(7)
-    assert "_spatial_slabs" in formulation(1) and "name=spatial" not in formulation(1)
+    assert [formulation(size) for size in (7, 3, 1)] == [["name=spatial"], ["name=_spatial"], []]
 
 
-@pytest.mark.parametrize(("kernel", "dilation", "frames"), TEMPORAL)
-def test_temporal_is_the_correlation_of_every_pixel(kernel, dilation, frames):
-    x, weights = random(0, 2, frames, 3, 4, 2), random(1, kernel, 2, 3)
+@pytest.mark.parametrize(("kernel", "dilation", "frames", "channel"), TEMPORAL)
+def test_temporal_is_the_correlation_of_every_pixel(kernel, dilation, frames, channel):
+    x, weights = random(0, 2, frames, 3, 4, channel), random(1, kernel, channel, 3)
     found = value_and_both_gradients(
         functools.partial(convolution.temporal, dilation=dilation), x, weights
     )
@@ -195,7 +196,7 @@ def test_vmap_over_inputs_and_kernels_is_a_loop(function):
 
 ON_EIGHT_DEVICES = """
 import jax, numpy as np
-from sensojax.models import convolution, fourier, spectral
+from sensojax.models import convolution, fourier, geometry, slabs, spectral
 from sensojax.training.mesh import Placement
 from tests.goldens import assert_close
 

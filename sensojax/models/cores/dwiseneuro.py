@@ -83,7 +83,7 @@ class Block(nnx.Module):
     def __call__(self, x: jax.Array, *, train: bool, kept: jax.Array | None = None) -> jax.Array:
         """kept: factors of the residual, [batch], None where nothing is dropped."""
         x = position_code.add(x)
-        out = jnp.dot(x, self.widen[...])
+        out = layers.pointwise(x, self.widen[...])
         out = layers.silu(self.widen_norm(out, train=train))
         around = (self.space.shape[0] // 2,) * 2
         out = depthwise(out, self.space[...], stride=(self.stride,) * 2, padding=around)
@@ -93,7 +93,9 @@ class Block(nnx.Module):
         # The gates scale few weights instead of many pixels.
         gates, narrow = widened(self.gates(out)), widened(self.narrow[...])
         narrow = (gates[..., None] * narrow[None]).astype(out.dtype)
-        out = jnp.einsum("bthwi,bio->bthwo", out, narrow)
+        size = out.shape[:-1]
+        out = jnp.einsum("bpi,bio->bpo", out.reshape(size[0], -1, out.shape[-1]), narrow)
+        out = out.reshape(*size, -1)
         out = self.narrow_norm(out, train=train)
         if kept is not None:
             out = out * layers.per_example(kept, out)
@@ -181,7 +183,7 @@ class Core(nnx.Module):
 
     def pooled(self, video: jax.Array, *, train: bool, noise: jax.Array | None = None) -> jax.Array:
         """What the blocks make of a video, its mean over pixels: [batch time 1 1 channel]."""
-        x = self.stem_norm(jnp.dot(video, self.stem[...]), train=train)
+        x = self.stem_norm(layers.pointwise(video, self.stem[...]), train=train)
         for index, block in enumerate(self.blocks):
             kept = None if noise is None else noise[:, index]
             x = recomputing.layer(block, self.recompute, x, train=train, kept=kept)
