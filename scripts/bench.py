@@ -63,6 +63,7 @@ ROWS: dict[str, Callable[[Bench], list[Row]]] = dict(
 )
 WITHOUT_SESSION = ("motifs", "order", "pile")  # rows that make their own data
 NONE = "none"
+SIZES = dict(clips="batch", windows="windows", window_step="window_step")  # arguments, of `Sizes`
 
 
 @command_line
@@ -70,9 +71,10 @@ def main(arguments: list[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
     names, mice, models = _rows(args.rows), _mice(args.mice), _models(args.model)
     check_name(args.compute, PRECISIONS, "--compute")
-    for name, count in (("repeats", args.repeats), ("clips", args.clips)):
+    for name in ("repeats", *SIZES):
+        count = getattr(args, name)
         if count is not None and count < 1:
-            raise UserError(f"found --{name} {count}, expected 1 or more.")
+            raise UserError(f"found --{name.replace('_', '-')} {count}, expected 1 or more.")
     runs = merging.read(args.merge)
     if names:
         runs.append(_measured(args, names, mice, models))
@@ -91,8 +93,8 @@ def _measured(
 ) -> dict:
     """Measures these rows now; the run as `merging` describes it."""
     sizes = session.TINY if args.tiny else session.Sizes()
-    if args.clips:
-        sizes = dataclasses.replace(sizes, batch=args.clips)
+    chosen = {field: getattr(args, name) for name, field in SIZES.items()}
+    sizes = dataclasses.replace(sizes, **{field: n for field, n in chosen.items() if n})
     if args.folder:
         args.folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -142,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of {','.join(subject.MODELS)}, for core, readout, step, prediction and epoch",
     )
     parser.add_argument("--clips", type=int, help="of each mouse in a batch (8, as published)")
+    parser.add_argument("--windows", type=int, help="of 31 frames in DwiseNeuro's trial (16)")
+    parser.add_argument(
+        "--window-step", type=int, help="DwiseNeuro's windows of ours begin every so many frames"
+    )
     parser.add_argument("--compute", default="float32", help=f"of cores: {' or '.join(PRECISIONS)}")
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds of each row")
     parser.add_argument("--folder", type=Path, help="keeps the simulated session (else deleted)")
@@ -192,8 +198,9 @@ def _command(
         words.append(f"--model {','.join(models)}")
     if args.compute != "float32":
         words.append(f"--compute {args.compute}")
-    if args.clips:
-        words.append(f"--clips {args.clips}")
+    for name in SIZES:
+        if getattr(args, name):
+            words.append(f"--{name.replace('_', '-')} {getattr(args, name)}")
     words.append(f"--mice {','.join(map(str, mice))} --repeats {args.repeats}")
     return " ".join([*words, *(["--tiny"] if args.tiny else [])])
 

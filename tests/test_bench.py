@@ -56,7 +56,8 @@ def test_every_row_is_in_the_json_with_all_its_values(measured):
     result, _, _ = measured
     found = {row["row"]: row for row in result["rows"]}
     assert list(found) == ["loader", "correlation", "store", "conversion"]
-    assert len(result["rows"]) == 6  # loader from cache and disk, two kinds of responses stored
+    # Loader and conversion from cache and disk, two kinds of responses stored.
+    assert len(result["rows"]) == 7
     for name, row in found.items():
         values = row["ours"]["values"]
         assert len(values) == (1 if name == "store" else 2)
@@ -145,12 +146,18 @@ def test_parts_and_epochs_are_measured_beside_their_traffic(tmp_path):
 
 @pytest.mark.slow
 def test_dwiseneuro_is_measured_on_clips_and_on_a_trial_in_windows(tmp_path):
-    result, _ = run(tmp_path, "--rows", "step,prediction", "--model", "dwiseneuro")
-    assert [row["work"] for row in result["rows"]] == [
+    model = ["--model", "dwiseneuro"]
+    result, _ = run(tmp_path, "--rows", "step,prediction", *model)
+    fewer, _ = run(
+        tmp_path, "--rows", "prediction", *model, "--windows", "11", "--window-step", "4"
+    )
+    rows = [*result["rows"], *fewer["rows"]]
+    assert [row["work"] for row in rows] == [
         "DwiseNeuro, training step, 1 mouse x 2 clips",
         "DwiseNeuro, prediction, 1 mouse x 1 clips of 33 frames",
+        "DwiseNeuro, prediction, 1 mouse x 1 clips of 41 frames, windows every 4 frames",
     ]
-    assert all(row["more"]["gflops"][0] > 0 for row in result["rows"])
+    assert all(row["more"]["gflops"][0] > 0 for row in rows)
 
 
 @pytest.mark.slow
@@ -318,6 +325,7 @@ def test_peer_answers_or_says_in_its_own_words_why_not(tmp_path, monkeypatch):
         (["--model", "factorised,gro"], "found --model 'gro'.*did you mean 'gru'"),
         (["--repeats", "0"], "found --repeats 0"),
         (["--clips", "0"], "found --clips 0"),
+        (["--window-step", "-1"], "found --window-step -1"),
         (["--compute", "float8"], "found --compute 'float8'"),
         (["--rows", "none"], "found no row to measure"),
         (["--peer", "nowhere"], "found no neuralpredictors in nowhere"),

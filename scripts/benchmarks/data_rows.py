@@ -186,20 +186,23 @@ def stored(bench: Bench) -> list[Row]:
 
 
 def converting(bench: Bench) -> list[Row]:
-    """Megabytes of source converted per second, beside plainly copying the same files."""
+    """Megabytes of source converted per second, beside plainly copying the same files: in the page
+    cache, and from the disk to the disk."""
     rows: list[Row] = []
     source = folder_bytes(bench.session.path)
+    cases = {"": lambda: None}
+    if hasattr(os, "posix_fadvise"):
+        cases[", from disk to disk"] = lambda: _forget(bench.session)
     with bench.memory(rows):
-        seconds = in_turn(
-            bench.repeats,
-            lambda: _written(bench, lambda to: conversion.write(to, _recording(bench))),
-            lambda: _written(bench, lambda to: shutil.copytree(bench.session.path, to / "copy")),
-        )
-        rows.append(
-            row_of(
-                "conversion", "conversion, of source", "MB/s", source / 1e6, seconds, "plain copy"
+        for where, forget in cases.items():
+            written = functools.partial(_written, bench, forget, synced=bool(where))
+            seconds = in_turn(
+                bench.repeats,
+                lambda w=written: w(lambda to: conversion.write(to, _recording(bench))),
+                lambda w=written: w(lambda to: shutil.copytree(bench.session.path, to / "copy")),
             )
-        )
+            work = f"conversion, of source{where}"
+            rows.append(row_of("conversion", work, "MB/s", source / 1e6, seconds, "plain copy"))
     return rows
 
 
@@ -207,10 +210,17 @@ def _recording(bench):
     return sensorium2023.read(bench.session.path)
 
 
-def _written(bench, write):
-    """Seconds of writing into a folder that is then deleted."""
+def _written(bench, prepare, write, synced):
+    """Seconds of writing into a folder that is then deleted; synced: until it is on the disk."""
+    prepare()
     folder = bench.scratch / "written"
     folder.mkdir()
-    seconds = timed(lambda: write(folder))
+
+    def work():
+        write(folder)
+        if synced:
+            os.sync()
+
+    seconds = timed(work)
     shutil.rmtree(folder)
     return seconds

@@ -29,12 +29,13 @@ of ViV1T have the causal model of 2025 with 2 of its 14 blocks in space and 2 of
 else as published (what it leaves out at random, clipping at a percentile of past gradients,
 schedule-free AdamW) on one whole trial; empty modules stand in for what its package imports beside
 the model, and a function of three lines for torchvision's that leaves out rows.""",
-    prediction="""The same model in evaluation mode, its published prediction function on the
-other side: the 80-frame batch, and two whole 300-frame trials of each mouse (one at a time on the
+    prediction="""The same model in evaluation mode, its published prediction function on the other
+side: the 80-frame batch, and two whole 300-frame trials of each mouse (one at a time on the
 published side, whose loader gives whole trials so). Frames are those of the input. DwiseNeuro
 predicts the first 46 frames of a trial in all 16 windows of 31 frames that these have, one after
-the other as its own code does, since that is fastest on a CPU. A trial of 300 frames has 270. ViV1T
-predicts two whole trials, its own code one after the other.""",
+the other as its own code does, since that is fastest on a CPU. A trial of 300 frames has 270. In
+the row of windows every 8 frames ours takes two of eight of them, and those that end the trial; the
+other side has all. ViV1T predicts two whole trials, its own code one after the other.""",
     loader="""Random 80-frame windows of the train tier, normalised (official) and ready as float32
 arrays with behaviour as channels, files in the page cache. Ours: `Batches.iterate` with its threads
 from the store, then normalisation in jit. The published loader reads and normalises whole trials;
@@ -56,7 +57,9 @@ with small random numbers in place of the responses' exact zeros, which no packi
 and once as simulated, mostly zeros. Recordings should lie between the two. All other rows read the
 first one.""",
     conversion="""Published files to store, in megabytes of source per second, beside copying the
-same files with `shutil.copytree` on the same disk, files in the page cache.""",
+same files with `shutil.copytree` on the same disk, files in the page cache; and from
+the disk to the disk, where the system was told to drop the source from its page cache, and both
+sides end when what they wrote has reached the disk.""",
     gabors="""Direction, wavelength and frequency of the Gabor in every block of 25 frames, 72
 possible ones; clips in memory. The other side is plain numpy by the rule of the published tool: one
 correlation coefficient for every block and template, templates made beforehand.""",

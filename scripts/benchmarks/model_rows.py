@@ -62,6 +62,8 @@ def prediction(bench: Bench) -> list[Row]:
             for what, raw in model.raw.items():
                 count, frames, words = shape_of(raw)
                 of_frames = f" of {frames} frames" if frames > 1 else ""
+                if model.in_windows and bench.sizes.window_step > 1:
+                    of_frames += f", windows every {bench.sizes.window_step} frames"
                 seconds = bench.sides(
                     lambda m=model, r=raw: timed(lambda: m.predict(r)),
                     lambda w=what: bench.peer.ask("predict", what=w),
@@ -132,8 +134,15 @@ def _compare_predictions(bench, model, name):
     theirs = np.load(path).swapaxes(1, 2)
     first = next(iter(model.stores))
     ours = np.asarray(model.predict(raw)[first])[:, -theirs.shape[1] :]
+    far = f"differ by at most {np.abs(ours - theirs).max():.1e} (the largest is {theirs.max():.3g})"
+    if model.in_windows and bench.sizes.window_step > 1:
+        alike = np.corrcoef(ours.ravel(), theirs.ravel())[0, 1]
+        bench.said.append(
+            f"With windows every {bench.sizes.window_step} frames predicted responses {far} from "
+            f"those of all windows, and correlate with them by {alike:.5f} ({name}, first weights)."
+        )
+        return
     bench.said.append(
         f"Prediction computes the same thing ({name}, {_mice(len(model.stores))}): with equal "
-        f"weights and clips the {ours.size:,} predicted responses differ by at most "
-        f"{np.abs(ours - theirs).max():.1e} (the largest is {theirs.max():.3g})."
+        f"weights and clips the {ours.size:,} predicted responses {far}."
     )

@@ -21,7 +21,7 @@ from sensojax.spikes.session import TOKEN_LIMIT
 from sensojax.spikes.workers import Workers, processes
 
 PATCHES = ("1x10", "1x15", "2x5")
-NEURONS, BINS, TIMES = 2000, 100_000, 5  # twenty chunks of 10 M tokens; four are kept, five times
+NEURONS, BINS = 2000, 50_000  # ten chunks of 10 M tokens; four are kept
 ORDERED = (400, 100_000, 20)  # neurons, bins, chunks
 TINY = 500  # times fewer bins, to try it out
 
@@ -31,14 +31,14 @@ def motifs(bench: Bench) -> list[Row]:
     bins = BINS // (TINY if bench.sizes.neurons < NEURONS else 1)
     session = Synthetic("synthetic", NEURONS, bins)
     stores, tables = written(session, bench.scratch / "motifs")
-    tokens = TIMES * NEURONS * pile_sides.kept(stores).bins
+    tokens = NEURONS * pile_sides.kept(stores).bins
     out = bench.scratch / "motifs.parquet"
     found = []
     with processes(1) as ours, processes(1) as theirs:
         for size in PATCHES:
             sides = [
-                (pile_sides.count_kept, stores, size, out, TIMES),
-                (pile_sides.count_rows, tables, size, TIMES),
+                (pile_sides.count_kept, stores, size, out),
+                (pile_sides.count_rows, tables, size),
             ]
             work = f"motifs {size} of {tokens / 1e6:g} M tokens"
             cores = (ours, theirs)

@@ -94,9 +94,9 @@ def _rows(folder: Path) -> Iterator[pa.Table]:
                 yield file.read_row_group(group, columns=["spike_counts"])
 
 
-def count_kept(stores: Path, size: str, out: Path, times: int) -> Path:
-    """Ours, from counts in memory, `times` over, to the table on disk, in one process."""
-    return _count([kept(stores)] * times, size, out)
+def count_kept(stores: Path, size: str, out: Path) -> Path:
+    """Ours, from counts in memory to the table on disk, in one process."""
+    return _count([kept(stores)], size, out)
 
 
 def count_stores(stores: Path, size: str, out: Path) -> Path:
@@ -111,9 +111,9 @@ def _count(found: list[Session], size: str, out: Path) -> Path:
     return out
 
 
-def count_rows(folder: Path, size: str, times: int) -> Counter:
-    """Theirs, from rows of the published table in memory, `times` over."""
-    return by_dictionary(tables_of(folder) * times, Patch.parse(size))
+def count_rows(folder: Path, size: str) -> Counter:
+    """Theirs, from rows of the published table in memory."""
+    return by_dictionary(tables_of(folder), Patch.parse(size))
 
 
 def count_tables(folder: Path, size: str) -> Counter:

@@ -21,8 +21,9 @@ from sensojax.store import TrialStore
 @dataclass(frozen=True)
 class Sizes:
     """Of session, batch and tier. loader_steps: batches in one repeat of the loader's row; images:
-    in a batch of them; clips, windows: in a batch and in a trial of DwiseNeuro; blocks: of ViV1T,
-    in space and in time."""
+    in a batch of them; clips, windows: in a batch and in a trial of DwiseNeuro; window_step: of
+    these windows, every so many (and the next one, since it sees every second frame) are enough for
+    us; blocks: of ViV1T, in space and in time."""
 
     neurons: int = 7863
     trials: int = 60
@@ -36,6 +37,7 @@ class Sizes:
     image_width: int = 256
     clips: int = 4
     windows: int = 16
+    window_step: int = 1
     windows_at_once: int = 1  # on a CPU one after another is fastest: 5.1 against 6.0 CPU s of 4
     blocks: int = 2
     tier_trials: int = 60

@@ -12,7 +12,7 @@ NAME = "dwiseneuro"
 def configured(config: Mapping, sizes) -> dict:
     """The config for one session, which has no folds, with clips of its own length."""
     data = dict(folds=0, fold=-1, tiers=("train",), batch_size=sizes.clips)
-    evaluation = dict(windows_at_once=sizes.windows_at_once)
+    evaluation = dict(windows_at_once=sizes.windows_at_once, window_step=sizes.window_step)
     return {
         **config,
         "data": config["data"] | data,
