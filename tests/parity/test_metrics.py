@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from sensojax import image_scores, metrics, reliability, repeats
+from sensojax import image_scores, losses, metrics, reliability, repeats
 from tests.goldens import Golden, assert_close, golden_files
 
 # The published float32 differs from its own float64 by up to 3e-7; ours sums batches in float32.
@@ -15,6 +15,7 @@ EXACT = 1e-9
 MEASURES = pytest.mark.parametrize("path", golden_files("11b_metrics"))
 CLOSED_LOOP = pytest.mark.parametrize("path", golden_files("viv1t_metrics"))
 RELIABILITY = pytest.mark.parametrize("path", golden_files("analysis_reliability"))
+OF_2023 = pytest.mark.parametrize("path", golden_files("viv1t2023_training"))
 SINGLE_TRIAL = pytest.mark.parametrize("path", golden_files("11c_single_trial_correlation"))
 
 
@@ -67,7 +68,7 @@ def test_neurons_without_a_correlation_are_named(path):
 def repeated(golden, names=("target", "prediction")):
     """(predicted, observed) by trial as [trial time neuron], and the video of each trial."""
     observed, predicted = (golden[f"input/{name}"].swapaxes(1, 2) for name in names)
-    return predicted, observed, golden["input/video_ids"]
+    return predicted, observed, golden.part("input").get("video_ids")
 
 
 def of_videos(predicted, observed, videos):
@@ -123,6 +124,40 @@ def test_closed_loop_measures_of_repeats_are_the_published_ones(path):
     np.testing.assert_array_equal(np.isfinite(found), defined)
     assert_close(found[defined], np.nanmean(published[:, defined], axis=0), EXACT)
     assert_close(np.nanmean(found), golden["output64/normalized_correlation"], EXACT)
+
+
+@OF_2023
+def test_correlation_without_the_first_frames_is_that_of_viv1t_of_2023(path):
+    golden = Golden(path)
+    predicted, observed, _ = repeated(golden, ("metric_target", "metric_prediction"))
+    known = [name for name in golden.part("output") if name.startswith("single_trial_correlation")]
+    assert len(known) > 1
+    for name in known:
+        counted = np.arange(observed.shape[1]) >= int(name.partition("_skip")[2])
+        valid = np.broadcast_to(counted, observed.shape[:2])
+        found = metrics.Correlation.of(predicted, observed, valid).value().mean()
+        assert_close(found, golden[f"output/{name}"], TOLERANCE, name)
+
+
+LOSSES = [
+    pytest.param(*file.values, names, end, id=file.id)
+    for case, names, end in (
+        ("viv1t2023_training", ("metric_target", "metric_prediction"), "_mean_over_trials"),
+        ("viv1t_metrics", ("target", "prediction"), ""),
+    )
+    for file in golden_files(case)
+]
+
+
+@pytest.mark.parametrize(("path", "names", "end"), LOSSES)
+def test_losses_of_a_trial_are_those_that_viv1t_reports(path, names, end):
+    """Sums over its frames and neurons, then their mean over trials."""
+    golden = Golden(path)
+    predicted, observed, _ = repeated(golden, names)
+    valid = np.ones(observed.shape[:2], bool)
+    for name, loss in (("sum_squared_error", losses.squared), ("poisson", losses.poisson)):
+        found = float(loss(predicted, observed, valid)) / len(observed)
+        assert_close(found, golden[f"output/{name}{end}"], TOLERANCE, name)
 
 
 @RELIABILITY
