@@ -2,8 +2,8 @@
 
 In: a mapping from their names to numpy arrays; out: an encoder that holds them, or the other way
 round, with `entries.load` and `entries.export`. These are the factorised and the recurrent model of
-the Sensorium kits with other prefixes, and V1T; readouts are Gaussian or factorised ones, or a
-grouped one, which they call "conv" (sota 2.7, 3.1).
+the Sensorium kits with other prefixes, V1T, and a linear core; readouts are Gaussian, factorised or
+dense ones ("linear" there), or a grouped one ("conv" there; sota 2.7, 3.1).
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ from sensojax.interop import sensorium, viv1t
 from sensojax.interop.cores2d import rotation_equivariant2d
 from sensojax.interop.entries import Entry, vector
 from sensojax.models.composed import Core as ComposedCore
-from sensojax.models.cores import factorized3d, v1t
+from sensojax.models.cores import factorized3d, linear, v1t
 from sensojax.models.encoder import Encoder
-from sensojax.models.readouts import factorized2d, grouped
+from sensojax.models.readouts import dense, factorized2d, grouped
 
 V1T = "core.v1t."
 
@@ -34,6 +34,10 @@ def encoder(model: Encoder, letters: Mapping[str, str] | None = None) -> Iterato
         yield from sensorium.factorized3d(core, "core.cnn.")
     elif isinstance(core, v1t.Core):
         yield from _v1t(core)
+    elif isinstance(core, linear.Core):
+        for name, variable in (("weight", core.weight), ("bias", core.bias)):
+            height, width, channels = variable.shape
+            yield Entry(f"core.{name}", variable, (2, 0, 1), (channels, height, width))
     else:
         raise viv1t.strange("core", core)
     for mouse, letter in (letters or {mouse: mouse for mouse in model.mice}).items():
@@ -49,6 +53,9 @@ def _readout(readout: nnx.Module, here: str) -> Iterator[Entry]:
         shape = (*readout.weight.shape, 1)
         yield Entry(f"{here}layer.1.weight", readout.weight, (0, 1), shape)
         yield vector(f"{here}layer.1.bias", readout.bias)
+    elif isinstance(readout, dense.Readout):
+        yield Entry(f"{here}linear.weight", readout.weight, (0, 1), readout.weight.shape)
+        yield vector(f"{here}linear.bias", readout.bias)
     else:
         yield from viv1t.readout(readout, here)
 

@@ -1,8 +1,9 @@
 """The dense readout: every neuron has a weight for every feature of every pixel of the map.
 
-Before that, the map may be pooled: one pixel, its greatest value, for a square of several. Neurons
-have no place, so no pupil shift can move them; their weights fit one size of map. On the map of one
-pixel that cores of whole frames have, this is the last layer of the models of SCML 2017.
+Before that, the map may be pooled: one pixel, its greatest value, for a square of several, or for
+all of it. Neurons have no place, so no pupil shift can move them; their weights fit one size of
+map. On the map of one pixel that cores of whole frames have, this is the last layer of the models
+of SCML 2017; of all of a map, it is a readout that ViV1T's authors compare theirs with (sota 3.1).
 """
 
 import jax
@@ -19,9 +20,9 @@ TINY = dict(pool=2)
 class Readout(nnx.Module):
     """Features [batch time height width channel] -> [batch time neuron], before the nonlinearity.
 
-    map_size: (height, width) of the features. pool: pixels of a square's side; rows and columns
-    that fill no square are left out. bias_start: of `layers.BIAS_STARTS`, applied to the neurons'
-    mean_responses.
+    map_size: (height, width) of the features. pool: pixels of a square's side, 0 for the whole map;
+    rows and columns that fill no square are left out. bias_start: of `layers.BIAS_STARTS`, applied
+    to the neurons' mean_responses.
     """
 
     def __init__(
@@ -35,13 +36,14 @@ class Readout(nnx.Module):
         mean_responses: np.ndarray | None = None,
         rngs: nnx.Rngs,
     ):
-        height, width = (size // pool for size in map_size) if pool > 0 else (0, 0)
-        if not (height and width):
+        neurons, self.map_size = len(position_um), tuple(map_size)
+        self.pool = (pool, pool) if pool else self.map_size
+        height, width = (size // side for size, side in zip(map_size, self.pool, strict=True))
+        if min(pool, height - 1, width - 1) < 0:
             raise UserError(
                 f"found readout.pool {pool} for a map of {map_size[0]} by {map_size[1]} pixels, "
-                "expected 1 or more, and no more than the map has; correct it."
+                "expected 1 or more, and no more than the map has, or 0 for all of it; correct it."
             )
-        neurons, self.pool, self.map_size = len(position_um), pool, tuple(map_size)
         start = nnx.initializers.glorot_uniform()(
             rngs.params(), (height * width * channels, neurons)
         )
@@ -84,10 +86,10 @@ class Readout(nnx.Module):
         return jnp.zeros(())
 
 
-def greatest(x: jax.Array, pool: int) -> jax.Array:
-    """[batch time height width channel] with one pixel for each whole square of pool x pool.
+def greatest(x: jax.Array, pool: tuple[int, int]) -> jax.Array:
+    """[batch time height width channel] with one pixel for each whole rectangle of this size.
 
     Not `jnp.max` over axes: its gradient asks where the greatest value is, and finds it nowhere
     (0 / 0) when XLA computes x anew with another rounding.
     """
-    return x if pool == 1 else nnx.max_pool(x, (pool, pool), strides=(pool, pool))
+    return x if pool == (1, 1) else nnx.max_pool(x, pool, strides=pool)

@@ -25,6 +25,14 @@ def readout(pool=1, map_size=(5, 7)):
     return made
 
 
+def test_of_a_whole_map_every_channel_gives_its_greatest_value():
+    made = readout(0)
+    assert made.weight.shape == (4, 2)
+    expected = np.asarray(FEATURES).max((2, 3)) @ np.asarray(made.weight[...]).T + np.arange(4)
+    found = Running(made, lambda model, x: model(x))(FEATURES)
+    assert_close(found, expected, 2e-6)
+
+
 @pytest.mark.parametrize("pool", [1, 2, 3])
 def test_a_neuron_is_a_weighted_sum_of_the_greatest_values_of_squares(pool):
     made = readout(pool)
@@ -47,7 +55,7 @@ def test_gradients_stay_numbers_where_the_compiler_computes_features_twice():
     norm = layers.BatchNorm(2, weight_of_new=0.1)
 
     def total(norm, x):
-        return jnp.sum(jnp.sin(dense.greatest(norm(x, train=True), 4)))
+        return jnp.sum(jnp.sin(dense.greatest(norm(x, train=True), (4, 4))))
 
     run = Running(norm, total)
     gradient = jax.jit(jax.grad(run.pure, (0, 1), allow_int=True), compiler_options=QUICKLY)
@@ -60,6 +68,6 @@ def test_maps_and_pools_that_do_not_fit_are_refused():
         UserError, match=r"found features of \(5, 7\) pixels for weights of \(5, 6\)"
     ):
         jax.eval_shape(lambda: readout(map_size=(5, 6))(FEATURES))
-    for pool in (0, 6):
+    for pool in (-1, 6):
         with pytest.raises(UserError, match=f"found readout.pool {pool} for a map of 5 by 7"):
             readout(pool)
