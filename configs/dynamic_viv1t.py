@@ -12,8 +12,9 @@ sensorium2023        the published competition model: sliding patches, learned c
 tiny                 seconds; for tests.
 
 readout=dict(name="attention", embedding=128, bias_start="mean") is the other published readout of
-2025; it takes no shifter. core=dict(name="v1t") is the transformer of single frames that its
-authors compare it with, readout=dict(name="grouped", groups=1, dropout=0.0) the readout behind it.
+2025; it takes no shifter. Its authors compare it with a transformer of single frames,
+core=dict(name="v1t"), behind it readout=dict(name="grouped", groups=1, dropout=0.0), and with
+core=dict(name="linear"), behind it readout=dict(name="dense", pool=0, bias_start="mean").
 """
 
 from ml_collections import ConfigDict
@@ -52,7 +53,7 @@ def _of_2025(config: ConfigDict) -> None:
         head_width=80,
         hidden=224,
         activation="relu",  # or "gelu", "swiglu"
-        norm="layer",  # or "rms"
+        norm="layer",  # or "rms", "dyt"
         normalize_queries=False,
         spatial_blocks=14,
         temporal_blocks=14,
@@ -81,6 +82,7 @@ def _of_2025(config: ConfigDict) -> None:
         core_rate=0.0126 / 0.0073,
         core_weight_decay=0.0783,
         clip_percentile=10.0,
+        clip_history=100_000,
     )
     # 400 passes of 359 steps, unless ten of them bring nothing.
     config.schedule = dict(
@@ -114,7 +116,7 @@ def _of_2023(config: ConfigDict) -> None:
         space_code="learned",  # or "joint", "sines", "convolution", "none"
         time_code="learned",  # or "sines", "convolution", "none"
         max_frames=300,
-        behavior="planes",  # or "network", in front of each block
+        behavior="planes",  # or "network" in front of each block, "networks": of each mouse
         patch_dropout=0.1338,
         attention_dropout=0.3580,
         hidden_dropout=0.0592,
@@ -159,6 +161,8 @@ def _simulated(config: ConfigDict) -> None:
         hidden_dropout=0.0,
         drop_path=0.0,
     )
-    config.optimizer.update(weight_decay=0.01, core_weight_decay=0.01, core_rate=1.0)
+    config.optimizer.update(
+        weight_decay=0.01, core_weight_decay=0.01, core_rate=1.0, clip_history=10_000
+    )
     config.schedule = dict(name="constant", rate=0.005, warmup_steps=20, steps=300)
     config.train.compute = "float32"

@@ -251,17 +251,13 @@ def test_strange_shapes_of_dwiseneuro_are_refused(changes, said):
 
 
 BLOCK = "core.vivit.spatial_transformer.blocks.0."
-SHARED = [f"{BLOCK}state_encoder.models.share.{n}.{w}" for n in (0, 3) for w in ("weight", "bias")]
-OF_SINGLE_MICE = {**dict.fromkeys(SHARED), SHARED[0].replace("share", "B"): (6, 12)}
 STRANGE_TOKENS = [
     (OF_2025, {}, {}, {"core.heads", "core.patch_frames", "core.patch"}),
     (OF_2025, {"core.patch": 5}, {}, {"core.heads", "core.patch_frames"}),
     (OF_2025, {"core.patch": 9}, {}, "patches of 500 numbers, which cannot be those of 9 pixels"),
     (OF_2025, {"core.heads": 5}, {}, "12 wide in all and heads of 2.4, expected a multiple"),
-    (OF_2025, {}, {f"{BLOCK}norm.alpha": (1,)}, "with the norm DyT"),
     (OF_2025, {}, {f"{BLOCK}attn_out.weight": None}, "expected maps of a parallel or a sequential"),
     (OF_2025, {}, {"readouts.B.neuron_query": None}, "no readouts in the file that we know"),
-    (OF_2023, {}, OF_SINGLE_MICE, "networks of behaviour of single mice"),
     (OF_2023, {}, {"core.vivit.tokenizer.spatial_pos_embedding": (1, 1, 37, 12)}, "37 places"),
 ]
 

@@ -28,7 +28,7 @@ def new_encoder(
     that see all pixels at once.
     """
     rngs = nnx.Rngs(config["seed"])
-    core = new_core(config, behavior_columns, rngs, frame_size)
+    core = new_core(config, behavior_columns, rngs, frame_size, len(neurons))
     known, name = components(readouts, "Readout"), config["readout"]["name"]
     check_name(name, sorted(known), "readout.name")
     shared, section = _shared(known[name], config["readout"], core.num_features, rngs)
@@ -89,6 +89,7 @@ def new_core(
     behavior_columns: int,
     rngs: nnx.Rngs,
     frame_size: tuple[int, int] | None = None,
+    mice: int = 1,
 ) -> nnx.Module:
     """An untrained core, with the recurrence behind it that the config asks for, if any."""
     inputs = config["inputs"]
@@ -104,6 +105,8 @@ def new_core(
     make_core = functools.partial(call, known, "core", config["core"], rngs=rngs)
     if "frame_size" in arguments(known[name]):
         make_core = functools.partial(make_core, frame_size=frame_size)
+    if "mice" in arguments(known[name]):
+        make_core = functools.partial(make_core, mice=mice)
     core = make_core(input_channels=channels)
     if not config["recurrent"]["name"]:
         return core

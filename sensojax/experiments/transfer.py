@@ -50,6 +50,12 @@ def take_core(model: Encoder, config: Mapping, run: tuple | None) -> None:
         return
     graph, weights, about = run
     trained = assemble(graph, weights)
+    if getattr(trained.core, "asks_mice", False):
+        raise UserError(
+            f"found in the core of {config['transfer']['run']} networks of behaviour that each "
+            "belong to one of its mice, expected a core that any mouse can share; take over one of "
+            'core.behavior "planes" or "network".'
+        )
     try:
         freezing.copy_arrays(trained.core, model.core)
     except ValueError as error:

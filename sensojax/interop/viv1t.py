@@ -5,7 +5,7 @@ round, with `entries.load` and `entries.export`. Names and shapes are sota 2 and
 by letters: `letters` says which of ours is which, `LETTERS` which are those of Sensorium 2023.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from flax import nnx
 
@@ -14,9 +14,11 @@ from sensojax.interop.dwiseneuro import HEADS
 from sensojax.interop.entries import Entry, vector
 from sensojax.interop.sensorium import gaussian2d as kit_readout
 from sensojax.interop.sensorium import shifter
+from sensojax.models import norms
 from sensojax.models.cores import viv1t, viv1t2023
 from sensojax.models.encoder import Encoder
 from sensojax.models.readouts import attention, gaussian2d
+from sensojax.models.token_behavior import OfMice
 from sensojax.models.tokens import Tokenizer
 from sensojax.models.transformer import Parallel, Sequential, Stack
 
@@ -37,8 +39,9 @@ def encoder(model: Encoder, letters: Mapping[str, str] | None = None) -> Iterato
 
     Raises UserError for a part that no ViV1T has.
     """
+    letters = letters or {mouse: mouse for mouse in model.mice}
     if isinstance(model.core, viv1t2023.Core):
-        yield from core2023(model.core)
+        yield from core2023(model.core, [letters[mouse] for mouse in sorted(letters)])
     elif isinstance(model.core, viv1t.Core):
         yield from core2025(model.core)
     else:
@@ -46,7 +49,7 @@ def encoder(model: Encoder, letters: Mapping[str, str] | None = None) -> Iterato
     if model.shared is not None:
         weight = model.shared.weight
         yield Entry("readouts.to_kv.weight", weight, (1, 0), weight.shape[::-1])
-    for mouse, letter in (letters or {mouse: mouse for mouse in model.mice}).items():
+    for mouse, letter in letters.items():
         yield from readout(model.readouts[mouse], f"readouts.{letter}.")
         if mouse in model.shifters:
             yield from shifter(model.shifters[mouse], f"shifters.{letter}.")
@@ -55,7 +58,8 @@ def encoder(model: Encoder, letters: Mapping[str, str] | None = None) -> Iterato
             yield Entry(f"output_activation.{letter}.log_beta", learned, (), ())
 
 
-def core2023(core: viv1t2023.Core) -> Iterator[Entry]:
+def core2023(core: viv1t2023.Core, letters: Sequence[str] = ()) -> Iterator[Entry]:
+    """letters: of the mice in the order of our names, if each has networks of behaviour."""
     here = "core.vivit.tokenizer."
     if core.tokenizer.patch_norm is not None:
         names = [f"{here}tokenizer.{number}" for number in (1, 2, 3)]
@@ -63,7 +67,7 @@ def core2023(core: viv1t2023.Core) -> Iterator[Entry]:
         names = ["", f"{here}tokenizer.0", f"{here}tokenizer.2"]
     yield from _tokenizer(core.tokenizer, *names)
     yield from _places(core, here)
-    yield from _stacks(core)
+    yield from _stacks(core, letters)
 
 
 def core2025(core: viv1t.Core) -> Iterator[Entry]:
@@ -113,10 +117,10 @@ def _tokenizer(
     yield from norm(tokenizer.norm, of_tokens)
 
 
-def _stacks(core: nnx.Module) -> Iterator[Entry]:
+def _stacks(core: nnx.Module, letters: Sequence[str] = ()) -> Iterator[Entry]:
     for axis, stack in (("spatial", core.in_space), ("temporal", core.in_time)):
         here = f"core.vivit.{axis}_transformer.blocks."
-        yield from _stack(stack, here)
+        yield from _stack(stack, here, letters)
         if stack.neighbours is not None:
             kernel, name = stack.neighbours.kernel, f"{here}0.pos_encoding.pos_embedding"
             *reach, features = kernel.shape
@@ -125,14 +129,19 @@ def _stacks(core: nnx.Module) -> Iterator[Entry]:
             yield vector(f"{name}.bias", stack.neighbours.bias)
 
 
-def _stack(stack: Stack, prefix: str) -> Iterator[Entry]:
+def _stack(stack: Stack, prefix: str, letters: Sequence[str]) -> Iterator[Entry]:
     for number, block in enumerate(stack.blocks):
         here = f"{prefix}{number}."
         yield from (_parallel if isinstance(block, Parallel) else _sequential)(block, here)
         if stack.networks:
-            network, names = stack.networks[number], f"{here}state_encoder.models.share."
-            yield from linear(network.hidden.weight, network.hidden.bias, f"{names}0")
-            yield from linear(network.out.weight, network.out.bias, f"{names}3")
+            network = stack.networks[number]
+            known = {"share": network}
+            if isinstance(network, OfMice):
+                known = dict(zip(letters, network.networks, strict=True))
+            for name, each in known.items():
+                names = f"{here}state_encoder.models.{name}."
+                yield from linear(each.hidden.weight, each.hidden.bias, f"{names}0")
+                yield from linear(each.out.weight, each.out.bias, f"{names}3")
 
 
 def _parallel(block: Parallel, here: str) -> Iterator[Entry]:
@@ -190,6 +199,8 @@ def linear(weight: nnx.Variable, bias: nnx.Variable | None, name: str) -> Iterat
 
 
 def norm(module: nnx.Module, name: str, axes=(0,), shape=None) -> Iterator[Entry]:
+    if isinstance(module, norms.DyT):
+        yield Entry(f"{name}.alpha", module.rate, (), (1,))
     yield Entry(f"{name}.weight", module.scale, axes, shape or module.scale.shape)
     if module.bias is not None:
         yield Entry(f"{name}.bias", module.bias, axes, shape or module.bias.shape)

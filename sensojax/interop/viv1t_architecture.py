@@ -96,12 +96,7 @@ def _core(file: File, published: Generation) -> tuple[Found, int]:
     else:
         found.assumed["activation"] = published.activation
     _add_heads(found, file, published, inner)
-    columns, behavior = 0, [s for n, s in block.items() if n.startswith(NETWORK)]
-    if behavior and not any(name.startswith(f"{NETWORK}share.") for name in block):
-        raise UserError(
-            f"found networks of behaviour of single mice ({SPACE}0.{NETWORK}<mouse>), expected one "
-            "that all share; such a model cannot be exchanged."
-        )
+    behavior = [s for n, s in block.items() if n.startswith(NETWORK)]
     if behavior:
         inputs = max(shape[-1] for shape in behavior if len(shape) == 2 and shape[0] != features)
     tokens = viv1t_tokens.of(file, published.tokens, inputs if behavior else None)
@@ -111,7 +106,8 @@ def _core(file: File, published: Generation) -> tuple[Found, int]:
     found.asked |= tokens.found.asked
     if published is OF_2023:
         found.told["blocks"] = "parallel" if parallel else "sequential"
-        found.told["behavior"] = "network" if behavior else "planes"
+        shared = any(name.startswith(f"{NETWORK}share.") for name in block)
+        found.told["behavior"] = ("network" if shared else "networks") if behavior else "planes"
     else:
         _add_2025(found, shapes, block)
     return found, columns
@@ -146,13 +142,9 @@ def _add_heads(found: Found, file: File, published: Generation, inner: int) -> N
 
 
 def _add_2025(found: Found, shapes: Shapes, block: Shapes) -> None:
-    if "norm.alpha" in block:
-        raise UserError(
-            "found a ViV1T with the norm DyT, expected layer norm or RMS norm; such a model cannot "
-            "be exchanged."
-        )
+    norm = "dyt" if "norm.alpha" in block else "layer" if "norm.bias" in block else "rms"
     registers = shapes.get("core.vivit.reg_s_tokens", (0,))[0]
-    found.told |= dict(norm="layer" if "norm.bias" in block else "rms", registers=registers)
+    found.told |= dict(norm=norm, registers=registers)
     found.assumed |= dict(causal=True, padded=True, final="none", rotary_gain="published")
 
 

@@ -17,11 +17,8 @@ class Core(nnx.Module):
         self.core = core
         self.recurrence = recurrence
 
-    def __call__(
-        self, video: jax.Array, *, train: bool, noise: jax.Array | None = None
-    ) -> jax.Array:
-        """noise: from `draw_noise` in training."""
-        more = {} if noise is None else {"noise": noise}
+    def __call__(self, video: jax.Array, *, train: bool, **more: jax.Array) -> jax.Array:
+        """more: what the core is given beside videos, as noise from `draw_noise` in training."""
         features = self.core(video, train=train, **more)
         # States carry rounding errors from frame to frame: never in fewer bits (`narrowing`).
         wide = features.astype(jnp.promote_types(features.dtype, jnp.float32))
@@ -32,6 +29,11 @@ class Core(nnx.Module):
         if not hasattr(self.core, "draw_noise"):
             return None
         return self.core.draw_noise(key, batch, time)
+
+    @property
+    def asks_mice(self) -> bool:
+        """Whether the core is told whose clips it sees, as `mice`."""
+        return getattr(self.core, "asks_mice", False)
 
     @property
     def causal(self) -> bool:

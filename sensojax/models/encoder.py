@@ -125,22 +125,26 @@ class Encoder(nnx.Module):
         noise: Mapping[str, jax.Array] | None = None,
     ) -> dict[str, jax.Array]:
         """Core features of each mouse's video [batch time height width channel]."""
-        drawn = [None if noise is None else noise[mouse] for mouse in videos]
+        given = {m: self._given_to_core(m, video, noise) for m, video in videos.items()}
         if train and self.batch_norm == "per_mouse":
-            seen = zip(videos, videos.values(), drawn, strict=True)
-            return {m: self._through_core(video, each, train=train) for m, video, each in seen}
+            return {m: self.core(train=train, **each) for m, each in given.items()}
         if len({video.shape for video in videos.values()}) == 1:
-            seen = (interleaving.interleaved(each) for each in (list(videos.values()), drawn))
-            joined = self._through_core(*seen, train=train)
-            return dict(zip(videos, interleaving.parted(len(videos), joined), strict=True))
+            together = jax.tree.map(lambda *each: interleaving.interleaved(each), *given.values())
+            parted = interleaving.parted(len(videos), self.core(train=train, **together))
+            return dict(zip(videos, parted, strict=True))
+        together = jax.tree.map(lambda *each: jnp.concatenate(each), *given.values())
         ends = np.cumsum([video.shape[0] for video in videos.values()])
-        drawn = None if noise is None else jnp.concatenate(drawn)
-        joined = self._through_core(jnp.concatenate(list(videos.values())), drawn, train=train)
-        return dict(zip(videos, jnp.split(joined, ends[:-1]), strict=True))
+        parted = jnp.split(self.core(train=train, **together), ends[:-1])
+        return dict(zip(videos, parted, strict=True))
 
-    def _through_core(self, video, noise, *, train):
-        more = {} if noise is None else {"noise": noise}  # most cores draw none
-        return self.core(video, train=train, **more)
+    def _given_to_core(self, mouse, video, noise):
+        """{argument: [batch ...]} of a mouse's clips; most cores see the video alone."""
+        given = {"video": video}
+        if noise is not None:
+            given["noise"] = noise[mouse]
+        if getattr(self.core, "asks_mice", False):
+            given["mice"] = jnp.full(len(video), sorted(self.readouts).index(mouse))
+        return given
 
     def shift(
         self,

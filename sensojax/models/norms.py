@@ -48,6 +48,26 @@ class RMSNorm(nnx.Module):
         return jax.lax.rsqrt(power + jnp.finfo(power.dtype).eps)
 
 
+class DyT(nnx.Module):
+    """Dynamic tanh: of each feature times a learned rate, then a gain and an offset (Zhu 2025).
+
+    It looks at no other feature, and squeezes large ones as norms of trained transformers do.
+    """
+
+    def __init__(self, *shape: int):
+        self.rate = nnx.Param(jnp.float32(0.5))
+        self.scale = nnx.Param(jnp.ones(shape))
+        self.bias = nnx.Param(jnp.zeros(shape))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        squeezed = self.squeezed(widened(x))
+        return layers.add(layers.times(squeezed, self.scale[...]), self.bias[...]).astype(x.dtype)
+
+    def squeezed(self, x: jax.Array) -> jax.Array:
+        """x before gain and offset, 0 where x is 0."""
+        return jnp.tanh(layers.times(x, self.rate[...]))
+
+
 class Same(nnx.Module):
     """No norm."""
 
@@ -60,4 +80,4 @@ def widened(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-NORMS = {"layer": LayerNorm, "rms": RMSNorm}
+NORMS = {"layer": LayerNorm, "rms": RMSNorm, "dyt": DyT}

@@ -3,6 +3,7 @@
 A core of "planes" sees them as channels like the picture. With a "network" they are what they say:
 `picture_and_state` takes them apart, [batch time height width channel] in, and in front of every
 block a `BehaviorNetwork` turns the state of a token's frames into what is added to it (sota 2.3).
+With "networks" every mouse has its own.
 """
 
 import jax
@@ -11,7 +12,7 @@ from flax import nnx
 
 from sensojax.models.layers import Linear
 
-BEHAVIORS = ("planes", "network")
+BEHAVIORS = ("planes", "network")  # that any mouse can share
 
 
 class BehaviorNetwork(nnx.Module):
@@ -29,6 +30,20 @@ class BehaviorNetwork(nnx.Module):
         parts = (state[..., :2], state[..., 2:])
         seen = [part[:, first : first + left] for part in parts for first in range(self.frames)]
         return jnp.tanh(self.out(jnp.tanh(self.hidden(jnp.concatenate(seen, axis=-1)))))
+
+
+class OfMice(nnx.Module):
+    """A `BehaviorNetwork` for each of so many mice, the settings being theirs."""
+
+    def __init__(self, mice: int, *settings, rngs: nnx.Rngs):
+        self.networks = nnx.List(BehaviorNetwork(*settings, rngs) for _ in range(mice))
+
+    def __call__(self, state: jax.Array, mice: jax.Array) -> jax.Array:
+        """As one network; mice: [batch], the number of each clip's mouse."""
+        # All of them answer to all clips: little work, and no clip leaves its device.
+        every = jnp.stack([network(state) for network in self.networks])
+        own = jax.nn.one_hot(mice, len(self.networks), dtype=every.dtype)
+        return jnp.einsum("bm,mbtf->btf", own, every)
 
 
 def picture_and_state(video: jax.Array) -> tuple[jax.Array, jax.Array]:

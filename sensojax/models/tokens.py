@@ -18,7 +18,7 @@ from flax import nnx
 from jax import lax
 
 from sensojax.models import layers, volume
-from sensojax.models.norms import NORMS, LayerNorm, RMSNorm, Same, widened
+from sensojax.models.norms import NORMS, DyT, LayerNorm, RMSNorm, Same, widened
 
 Pair = tuple[int, int]
 
@@ -72,6 +72,9 @@ class Tokenizer(nnx.Module):
         if self.patch_norm.bias is not None:
             bias = bias + jnp.einsum("thwc,thwcf->f", self.patch_norm.bias[...], kernel)
         kernel = kernel * self.patch_norm.scale[...][..., None]
+        if isinstance(self.patch_norm, DyT):  # of single pixels, whatever patch they are in
+            squeezed = self.patch_norm.squeezed(widened(video)).astype(video.dtype)
+            return self.norm(layers.add(self._convolved(squeezed, kernel), bias))
         out = self._convolved(video, kernel)
         power = self._patch_mean(jnp.square(widened(video)))
         if isinstance(self.patch_norm, LayerNorm):

@@ -184,15 +184,15 @@ class Stack(nnx.Module):
         self.recompute = recompute
         self.neighbours = neighbours
 
-    def __call__(self, x, along, *, causal=False, turns=None, keys=None, state=None, rows=1):
-        """state: [batch time input] for the networks, the same for all places; rows: of a frame."""
+    def __call__(self, x, along, *, causal=False, turns=None, keys=None, state=(), rows=1):
+        """state: arrays [batch ...] that networks are called with, rows: of a frame."""
         graph, blocks = _stacked(self.blocks)
         network_graph, networks = _stacked(self.networks)
 
         def run(x, arrays):
             number, block, network = arrays
             if network is not None:
-                added = nnx.merge(network_graph, network)(state)
+                added = nnx.merge(network_graph, network)(*state)  # the same for all places
                 x = layers.add(x, added[:, :, None])
             block = nnx.merge(graph, block)
             of_block = dropping.numbered(keys, number)

@@ -47,11 +47,13 @@ OPTIONS = {
         "sequential": dict(core=dict(blocks="sequential")),
         "neighbours": codes("convolution", "convolution", blocks="sequential"),
         "network": dict(core=dict(behavior="network")),
+        "networks of mice": dict(core=dict(behavior="networks")),
         "network of behaviour alone": dict(core=dict(behavior="network"), inputs=dict(pupil=False)),
     },
     "sensorium2025": COMMON
     | {
         "rms": dict(core=dict(norm="rms")),
+        "dynamic tanh": dict(core=dict(norm="dyt", normalize_queries=True)),
         "no registers": dict(core=dict(registers=0)),
         "learned and rotary": codes("learned", "rotary"),
         "grid and rotary": codes("grid", "rotary"),

@@ -10,7 +10,7 @@ from flax import nnx
 
 from sensojax.errors import UserError
 from sensojax.models import attention, dropping, rotary, token_places
-from sensojax.models.norms import NORMS, LayerNorm
+from sensojax.models.norms import NORMS, DyT, LayerNorm
 from sensojax.models.tokens import Tokenizer
 from tests.models.made_up import QUICKLY, normal
 
@@ -121,6 +121,7 @@ def test_registers_are_not_turned():
     [
         ("layer", True, True),
         pytest.param("rms", True, True, marks=pytest.mark.slow),
+        pytest.param("dyt", True, True, marks=pytest.mark.slow),
         pytest.param("layer", False, True, marks=pytest.mark.slow),
         pytest.param("layer", False, False, marks=pytest.mark.slow),
     ],
@@ -184,6 +185,14 @@ def test_the_grid_of_tokens_follows_from_the_frame_and_not_from_their_number(
         return made(video)
 
     assert jax.eval_shape(tokens, jnp.zeros((1, 1, 36, 64, 1))).shape == (1, 1, *grid, 2)
+
+
+def test_dynamic_tanh_is_what_it_is_by_definition_of_single_features():
+    made, x = DyT(8), normal(0, 3, 8)
+    np.testing.assert_allclose(made(x), np.tanh(x / 2), atol=1e-6)
+    made.rate[...], made.scale[...], made.bias[...] = 0.3, normal(1, 8), normal(2, 8)
+    expected = np.tanh(0.3 * np.asarray(x)) * np.asarray(made.scale) + np.asarray(made.bias)
+    np.testing.assert_allclose(made(x), expected, atol=1e-6)
 
 
 def test_norms_keep_the_precision_of_what_they_are_given():

@@ -100,9 +100,9 @@ class Core(OfTokens):
         self, video: jax.Array, *, train: bool, noise: jax.Array | None = None
     ) -> jax.Array:
         """noise: from `draw_noise` in training, else None."""
-        state = None
+        state = ()
         if self.behavior == "network":
-            video, state = picture_and_state(video)
+            video, *state = picture_and_state(video)
         tokens = self.tokenizer(video)
         batch, time, rows, columns, features = tokens.shape
         if rows * columns + 1 != len(self.places):

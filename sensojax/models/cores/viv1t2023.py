@@ -12,7 +12,7 @@ from flax import nnx
 
 from sensojax.errors import check_name
 from sensojax.models import dropping, transformer
-from sensojax.models.token_behavior import BEHAVIORS, BehaviorNetwork, picture_and_state
+from sensojax.models.token_behavior import BEHAVIORS, BehaviorNetwork, OfMice, picture_and_state
 from sensojax.models.token_places import Neighbours, Places
 from sensojax.models.tokens import OfTokens, Tokenizer
 from sensojax.models.transformer import PLACES, TIME, Settings, Stack
@@ -42,10 +42,10 @@ class Core(OfTokens):
     normalize_queries, score_scale: of each block. patch, stride: of tokens, pixels. patch_frames:
     that a token sees. patch_norm: whether the pixels of a patch are normalised first. space_code,
     time_code: of SPACE_CODES, TIME_CODES, learned ones for clips of at most max_frames. behavior:
-    "planes" are channels like the picture, for a "network" they are what they say. patch_dropout:
-    rate of leaving out single numbers of tokens in training; the other rates: `transformer`.
-    recompute: less memory, a third more time. frame_size: (height, width) of videos, pixels, for
-    learned codes of space.
+    "planes" are channels like the picture, for a "network" they are what they say, and so they are
+    for "networks" of mice, of which there are `mice`. patch_dropout: rate of leaving out single
+    numbers of tokens in training; the other rates: `transformer`. recompute: less memory, a third
+    more time. frame_size: (height, width) of videos, pixels, for learned codes of space.
     """
 
     causal = False
@@ -78,10 +78,11 @@ class Core(OfTokens):
         drop_path: float = 0.0505,
         recompute: bool = False,
         frame_size: tuple[int, int] | None = None,
+        mice: int = 1,
         rngs: nnx.Rngs,
     ):
         check_name(blocks, BLOCKS, "core.blocks")
-        check_name(behavior, BEHAVIORS, "core.behavior")
+        check_name(behavior, (*BEHAVIORS, "networks"), "core.behavior")
         check_name(space_code, SPACE_CODES, "core.space_code")
         check_name(time_code, TIME_CODES, "core.time_code")
         settings = Settings(
@@ -100,8 +101,9 @@ class Core(OfTokens):
         settings.check()
         dropping.check(patch_dropout, "core.patch_dropout")
         self.behavior = behavior
+        self.asks_mice = behavior == "networks"  # whether it is told whose clips it sees
         self.tokenizer = Tokenizer(
-            1 if behavior == "network" else input_channels,
+            input_channels if behavior == "planes" else 1,
             features,
             frames=patch_frames,
             patch=patch,
@@ -116,11 +118,14 @@ class Core(OfTokens):
             self.tokenizer, space_code, time_code, self.most_tokens, frame_size, rngs
         )
 
+        def network():
+            settings = (input_channels - 1, patch_frames, features)
+            if self.asks_mice:
+                return OfMice(mice, *settings, rngs=rngs)
+            return BehaviorNetwork(*settings, rngs)
+
         def stack(count, code, along_time):
-            networks = [
-                BehaviorNetwork(input_channels - 1, patch_frames, features, rngs)
-                for _ in range(count * (behavior == "network"))
-            ]
+            networks = [network() for _ in range(count * (behavior != "planes"))]
             return Stack(
                 [BLOCKS[blocks](settings, rngs) for _ in range(count)],
                 networks,
@@ -142,12 +147,20 @@ class Core(OfTokens):
         return self.tokenizer.lost_frames
 
     def __call__(
-        self, video: jax.Array, *, train: bool, noise: jax.Array | None = None
+        self,
+        video: jax.Array,
+        *,
+        train: bool,
+        noise: jax.Array | None = None,
+        mice: jax.Array | None = None,
     ) -> jax.Array:
-        """noise: from `draw_noise` in training, else None."""
-        state = None
-        if self.behavior == "network":
-            video, state = picture_and_state(video)
+        """noise: from `draw_noise` in training, else None. mice: [batch], the number of each clip's
+        mouse in the order of their names, if the core `asks_mice`."""
+        state = ()
+        if self.behavior != "planes":
+            video, *state = picture_and_state(video)
+        if self.asks_mice:
+            state = (*state, mice)
         tokens = self.tokenizer(video)
         keys = dropping.numbered(noise, 0)
         tokens = self.places(dropping.drop(tokens, keys, self.patch_dropout))

@@ -11,8 +11,9 @@ from flax import nnx
 from configs import dynamic_viv1t
 from sensojax import build
 from sensojax.errors import UserError
+from sensojax.experiments import transfer
 from sensojax.interop import viv1t as names
-from sensojax.models import token_places, transformer
+from sensojax.models import token_behavior, token_places, transformer
 from sensojax.models.cores import viv1t, viv1t2023
 from sensojax.models.encoder import assemble, separate
 from sensojax.types import Neurons
@@ -118,6 +119,47 @@ def test_a_network_of_behavior_reads_the_planes_and_all_frames_of_a_token(video)
     assert np.all(gradient[:, : viv1t2023.TINY["patch_frames"]] != 0)
     assert not np.any(gradient[:, viv1t2023.TINY["patch_frames"] :])
     assert not np.allclose(run(state), run(state + 1.0))
+
+
+def test_of_the_networks_of_mice_each_answers_to_its_own_clips():
+    made = token_behavior.OfMice(3, 4, 2, 6, rngs=nnx.Rngs(0))
+    state, mice = normal(0, 4, 5, 4), (2, 0, 1, 2)
+    found = made(state, jnp.array(mice))
+    for clip, mouse in enumerate(mice):
+        own = made.networks[mouse](state[clip : clip + 1])[0]
+        np.testing.assert_allclose(found[clip], own, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def with_networks():
+    """An encoder of two mice, each with networks of behaviour of its own."""
+    made = encoder(core=dict(name="viv1t2023", **viv1t2023.TINY, behavior="networks"))
+    for readout in made.readouts.values():
+        readout.features[...] = normal(3, *readout.features.shape)
+    return made
+
+
+@pytest.mark.slow
+def test_every_mouse_is_told_by_its_own_network_whoever_is_asked_beside_it(with_networks):
+    graph, weights = separate(with_networks)
+    run = Running(with_networks, lambda model, batches: model(batches))
+    given = batches()
+    before = run(given)
+    unequal = given | {"b": batch(4, 4, size=3, time=4, channels=5)}
+    asked = [run(unequal)["a"], *(run({mouse: each})[mouse] for mouse, each in given.items())]
+    for found, mouse in zip(asked, "aab", strict=True):
+        np.testing.assert_allclose(found, before[mouse], rtol=1e-5, atol=1e-6)
+    changed = assemble(graph, weights)
+    changed.core.in_time.networks[0].networks[1].out.bias[...] += 1.0
+    after = run.jitted(separate(changed)[1], given)
+    assert np.array_equal(after["a"], before["a"]) and not np.allclose(after["b"], before["b"])
+
+
+@pytest.mark.slow
+def test_a_core_with_networks_of_its_mice_is_not_taken_to_others(with_networks):
+    run = (*separate(with_networks), {})
+    with pytest.raises(UserError, match="networks of behaviour that each belong to one"):
+        transfer.take_core(with_networks, {"transfer": {"run": "runs/own"}}, run)
 
 
 @pytest.mark.parametrize(
