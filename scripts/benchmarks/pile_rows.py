@@ -21,7 +21,7 @@ from sensojax.spikes.session import TOKEN_LIMIT
 from sensojax.spikes.workers import Workers, processes
 
 PATCHES = ("1x10", "1x15", "2x5")
-NEURONS, BINS = 2000, 50_000  # ten chunks of 10 M tokens; four are kept
+NEURONS, BINS = 2000, 100_000  # twenty chunks of 10 M tokens
 ORDERED = (400, 100_000, 20)  # neurons, bins, chunks
 TINY = 500  # times fewer bins, to try it out
 
@@ -31,7 +31,8 @@ def motifs(bench: Bench) -> list[Row]:
     bins = BINS // (TINY if bench.sizes.neurons < NEURONS else 1)
     session = Synthetic("synthetic", NEURONS, bins)
     stores, tables = written(session, bench.scratch / "motifs")
-    tokens = NEURONS * pile_sides.kept(stores).bins
+    tokens = NEURONS * bins
+    common = NEURONS * pile_sides.kept(stores, pile_sides.COMMON).bins
     out = bench.scratch / "motifs.parquet"
     found = []
     with processes(1) as ours, processes(1) as theirs:
@@ -42,8 +43,8 @@ def motifs(bench: Bench) -> list[Row]:
             ]
             work = f"motifs {size} of {tokens / 1e6:g} M tokens"
             cores = (ours, theirs)
-            found.append(_measured(bench, cores, "motifs", work, "tokens", tokens, sides))
-            read = table.read(ours.submit(*sides[0]).result())
+            found.append(_measured(bench, cores, "motifs", work, "tokens", tokens, sides, common))
+            read = table.read(ours.submit(*sides[0], pile_sides.COMMON).result())
             listed = zip(map(bytes, read.motifs), read.frequency.tolist(), strict=True)
             expected = theirs.submit(*sides[1]).result().most_common()
             same = "the same" if list(listed) == expected else "DIFFERENT"
@@ -53,8 +54,8 @@ def motifs(bench: Bench) -> list[Row]:
             (pile_sides.count_stores, stores, size, out),
             (pile_sides.count_tables, tables, size),
         ]
-        work = f"motifs {size} of {NEURONS * bins / 1e6:g} M tokens on disk"
-        row = _measured(bench, cores, "motifs", work, "tokens", NEURONS * bins, sides)
+        work = f"motifs {size} of {tokens / 1e6:g} M tokens on disk"
+        row = _measured(bench, cores, "motifs", work, "tokens", tokens, sides, common)
     row.more["peak_gb"] = [_peak_gb(side) for side in sides]
     return [*found, row]
 
@@ -82,7 +83,7 @@ def order(bench: Bench) -> list[Row]:
     work = f"order of {neurons} neurons, {chunks} chunks of {bins // chunks} bins"
     with processes(1) as one, processes(1) as other:
         cores = (one, other)
-        row = _measured(bench, cores, "order", work, "sessions", 1, sides, "SciPy, each chunk")
+        row = _measured(bench, cores, "order", work, "sessions", 1, sides, 1, "SciPy, each chunk")
         theirs = other.submit(*sides[1]).result()
     ours = [ordering.published(chunk)[2][-1] for chunk in pile_sides.chunks(*session)]
     apart = max(abs(one / other - 1) for one, other in zip(ours, theirs, strict=True))
@@ -101,6 +102,7 @@ def _measured(
     unit: str,
     amount: float,
     sides: list[tuple],
+    their_amount: float,
     other: str = "plain Python",
 ) -> Row:
     """A row in units per CPU second; cores: the process of each side."""
@@ -108,8 +110,9 @@ def _measured(
     def timed(core: Executor, side: tuple) -> Callable[[], float]:
         return lambda: core.submit(pile_sides.cpu_seconds, *side).result()
 
-    seconds = in_turn(bench.repeats, *map(timed, cores, sides))
-    return row_of(row, work, f"{unit} per CPU s", amount, seconds, other)
+    ours, theirs = in_turn(bench.repeats, *map(timed, cores, sides))
+    as_much = [each * amount / their_amount for each in theirs]
+    return row_of(row, work, f"{unit} per CPU s", amount, [ours, as_much], other)
 
 
 def _peak_gb(side: tuple) -> float:

@@ -32,7 +32,7 @@ from sensojax.spikes.motifs.patches import Patch
 from sensojax.spikes.order import ordering, similarity
 from sensojax.spikes.session import Session
 
-IN_MEMORY = 4  # chunks that are kept
+COMMON = 4  # chunks that both sides count; ours is timed with all, theirs with these
 
 
 def cpu_seconds(work: Callable, *arguments) -> float:
@@ -57,11 +57,11 @@ def peak_bytes(work: Callable, *arguments) -> int:
 
 
 class Kept(Session):
-    """The first chunks of a session, in memory."""
+    """The first chunks of a session, or all of them (None), in memory."""
 
-    def __init__(self, session: Session):
+    def __init__(self, session: Session, chunks: int | None):
         self.name, self.num_neurons = session.name, session.num_neurons
-        chosen = session.chunks[:IN_MEMORY]
+        chosen = session.chunks[:chunks]
         self.parts = {chunk: session.counts(BIN_S, *chunk) for chunk in chosen}
         self.bins = chosen[-1][1]
 
@@ -77,26 +77,31 @@ class Kept(Session):
 
 
 @cache
-def kept(stores: Path) -> Kept:
-    return Kept(sessions.open_sessions(stores)[0])
+def kept(stores: Path, chunks: int | None = None) -> Kept:
+    return Kept(sessions.open_sessions(stores)[0], chunks)
 
 
 @cache
 def tables_of(folder: Path) -> list[pa.Table]:
-    """The same chunks as rows of the published table."""
-    return list(itertools.islice(_rows(folder), IN_MEMORY))
+    """The common chunks as rows of the published table."""
+    return list(_rows(folder))
 
 
 def _rows(folder: Path) -> Iterator[pa.Table]:
+    """The common chunks, one after the other."""
+    return itertools.islice(_every_row(folder), COMMON)
+
+
+def _every_row(folder: Path) -> Iterator[pa.Table]:
     for path in sorted(folder.rglob("*.parquet")):
         with pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, columns=["spike_counts"])
 
 
-def count_kept(stores: Path, size: str, out: Path) -> Path:
+def count_kept(stores: Path, size: str, out: Path, chunks: int | None = None) -> Path:
     """Ours, from counts in memory to the table on disk, in one process."""
-    return _count([kept(stores)], size, out)
+    return _count([kept(stores, chunks)], size, out)
 
 
 def count_stores(stores: Path, size: str, out: Path) -> Path:
@@ -117,7 +122,7 @@ def count_rows(folder: Path, size: str) -> Counter:
 
 
 def count_tables(folder: Path, size: str) -> Counter:
-    """Theirs, from the published table on disk, a row at a time."""
+    """Theirs, from the published table of the common chunks on disk, a row at a time."""
     return by_dictionary(_rows(folder), Patch.parse(size))
 
 
