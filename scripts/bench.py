@@ -2,7 +2,7 @@
 
     python scripts/bench.py --peer PEER_FOLDER --peer-python PEER_PYTHON --mice 1,5
     python scripts/bench.py --rows core,step,prediction --model gru --json gru.json ...
-    python scripts/bench.py --rows none --merge docs/benchmarks.json gru.json --markdown BENCHMARKS.md
+    python scripts/bench.py --rows none --merge docs/benchmarks.json gru.json --markdown PAGE.md
 
 PEER_FOLDER holds checkouts of `neuralpredictors` and `sensorium_2023`, and of DwiseNeuro's
 repository as `dwiseneuro` and of the closed-loop ViV1T's as `viv1t` when these models are measured;
