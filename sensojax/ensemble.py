@@ -9,10 +9,16 @@ trains all of them in one program, which is faster where one alone leaves an acc
 With `--folds` (and --config.data.folds=7) the members are `fold0`, `fold1`, ...: each is trained
 without its fold. The tier "held_out" is then scored out of fold, every trial by the member that has
 not seen it, and other tiers by the mean of all.
+
+    python -m sensojax.ensemble --members runs/basic/fold0,runs/distilled/fold0 --workdir runs/both
+
+trains nothing, but makes an ensemble of runs that are there, also of imported ones and of other
+architectures, as long as they are of the same mice, inputs and units.
 """
 
 import functools
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -78,6 +84,28 @@ def run_folds(config: Mapping, workdir: str | Path) -> dict[str, Score]:
     return Scorer().score(workdir, (HELD_OUT, *others))
 
 
+def gather(folders: Sequence[str | Path], workdir: str | Path) -> None:
+    """Makes `workdir` the ensemble of runs that are there, which stay where they are.
+
+    Raises UserError for fewer than two, and for runs that cannot be members of one ensemble.
+    """
+    if len(set(folders)) < 2 or len(set(folders)) < len(folders):
+        raise UserError(
+            f"found --members {', '.join(map(str, folders))}, expected two or more different run "
+            "folders, separated by commas."
+        )
+    listing = Path(workdir) / build.ENSEMBLE
+    listing.parent.mkdir(parents=True, exist_ok=True)
+    here = listing.parent.resolve()
+    members = [os.path.relpath(Path(folder).resolve(), here) for folder in folders]
+    write_atomically(listing, json.dumps({"members": members}))
+    try:
+        build.load_members(workdir)
+    except UserError:
+        listing.unlink()
+        raise
+
+
 def member(seed: int) -> str:
     """Name of the run folder of one seed."""
     return f"seed{seed}"
@@ -97,6 +125,10 @@ def _main(argv: list[str]) -> None:
     del argv
     mesh.join_processes()
     config, workdir = CONFIG.value.to_dict(), WORKDIR.value
+    if MEMBERS.value:
+        gather(MEMBERS.value, workdir)
+        print(f"{workdir} is an ensemble of {len(MEMBERS.value)}: evaluate takes it like a run.")
+        return
     if FOLDS.value and TOGETHER.value:
         raise UserError("found --folds and --together, expected one of them; leave out --together.")
     if FOLDS.value:
@@ -111,6 +143,7 @@ def _main(argv: list[str]) -> None:
 if __name__ == "__main__":  # defined here, so that importing this module reads no config
     CONFIG = config_flags.DEFINE_config_file("config", "configs/dynamic.py", lock_config=True)
     SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "One member for each, separated by commas.")
+    MEMBERS = flags.DEFINE_list("members", [], "Runs that are there, to be the members instead.")
     FOLDS = flags.DEFINE_bool("folds", False, "One member for each fold of data.folds instead.")
     TOGETHER = flags.DEFINE_bool("together", False, "Train all seeds in one program.")
     WORKDIR = flags.DEFINE_string("workdir", "runs/ensemble", "Folder of the members.")

@@ -9,6 +9,7 @@ import pytest
 from sensojax import build, ensemble
 from sensojax.errors import UserError
 from sensojax.evaluation import ensembles
+from sensojax.experiments.predicting import Predictor
 from sensojax.experiments.scoring import Scorer
 from sensojax.training import journal
 from tests import runs
@@ -37,17 +38,22 @@ def together(place, one_by_one) -> Path:
     return folder
 
 
-def test_mean_prediction_is_the_mean_of_the_members_predictions():
+def test_mean_prediction_is_that_of_all_members_in_the_frames_that_all_predict():
+    """Also where architectures differ, and one of them loses more of the first frames."""
     rng = np.random.default_rng(0)
-    members = [{"a": rng.normal(size=3), "b": rng.normal(size=())} for _ in range(4)]
-
-    def predict(weights, raw, statistics):
-        return {"mouse": weights["a"] * raw + weights["b"] * statistics}, {"mouse": raw}
-
-    all_of_them = jax.jit(ensembles.mean_prediction(predict))
-    found, observed = all_of_them(ensembles.stacked(members), 2.0, 3.0)
-    expected = np.mean([predict(member, 2.0, 3.0)[0]["mouse"] for member in members], axis=0)
-    np.testing.assert_allclose(found["mouse"], expected, rtol=1e-6)
+    short = [("short", {"a": rng.normal(size=(1, 3, 1))}) for _ in range(3)]
+    long = [("long", {"b": rng.normal(size=(1, 5, 1)), "c": rng.normal()}) for _ in range(2)]
+    predicts = {
+        "short": lambda weights, raw, known: ({"mouse": weights["a"] * raw}, {"mouse": raw}),
+        "long": lambda weights, raw, known: ({"mouse": weights["b"] + weights["c"] * known}, {}),
+    }
+    members = [short[0], *long, *short[1:]]
+    groups = ensembles.grouped(members)
+    assert list(groups) == ["short", "long"]
+    all_of_them = jax.jit(ensembles.mean_prediction([predicts[name] for name in groups]))
+    found, observed = all_of_them(tuple(groups.values()), 2.0, 3.0)
+    each = [predicts[name](weights, 2.0, 3.0)[0]["mouse"][:, -3:] for name, weights in members]
+    np.testing.assert_allclose(found["mouse"], np.mean(each, axis=0), rtol=1e-6)
     assert observed["mouse"] == 2.0
 
 
@@ -124,15 +130,51 @@ def interrupt_after(patch, step: int) -> None:
     patch.setattr(Experiment, "save", save_and_stop)
 
 
+@pytest.fixture(scope="module")
+def other(place, one_by_one) -> Path:
+    """A run of another architecture, which loses other frames."""
+    changes = {
+        "core.channels": (2,),
+        "core.temporal_kernels": (5,),
+        "optimizer": dict(name="adam"),
+    }
+    runs.run(place / "other", place / "data", changes)
+    return place / "other"
+
+
 @pytest.mark.slow
-def test_members_of_different_configs_are_refused(place, one_by_one):
+def test_runs_that_are_there_predict_together_whatever_their_architecture(place, one_by_one, other):
     folder, _ = one_by_one
-    odd = place / "odd"
-    runs.run(odd / "other", place / "data", {"core.channels": (2,)})
-    (odd / "seed0").symlink_to(folder / "seed0")
-    (odd / build.ENSEMBLE).write_text('{"members": ["seed0", "other"]}')
-    with pytest.raises(UserError, match="member other of another config than seed0"):
-        build.load_members(odd)
+    every = [folder / "seed0", other, folder / "seed1"]
+    ensemble.gather(every, place / "gathered")
+    (score,) = Scorer().score(place / "gathered", ["oracle"]).values()
+    assert score.ensemble and score.seeds == (0, 0, 1)
+
+    def predicted(workdir):
+        made = Predictor(str(workdir), frames="run", units="per_neuron")
+        with jax.set_mesh(made.placement.mesh):
+            mouse = next(iter(made.stores))
+            return dict(made.trials(mouse, ["oracle"])[1])
+
+    single, together = [predicted(each) for each in every], predicted(place / "gathered")
+    assert together.keys() == single[0].keys()
+    for row, found in together.items():
+        expected = np.mean([each[row] for each in single], axis=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_runs_that_see_something_else_are_no_members(place, one_by_one):
+    runs.run(place / "odd", place / "data", {"inputs.behavior_scale": 0.5})
+    with pytest.raises(UserError, match=r"odd with other inputs than .*seed0"):
+        ensemble.gather([one_by_one[0] / "seed0", place / "odd"], place / "refused")
+    assert not (place / "refused" / build.ENSEMBLE).exists()
+
+
+@pytest.mark.parametrize("folders", [(), ("one",), ("one", "one")])
+def test_one_run_is_no_ensemble(tmp_path, folders):
+    with pytest.raises(UserError, match="expected two or more different run folders"):
+        ensemble.gather(folders, tmp_path)
 
 
 @pytest.mark.parametrize("seeds", [(), (1,), (1, 1), (0, -1)])

@@ -16,6 +16,9 @@ from sensojax.training import checkpoints, step
 from sensojax.types import Neurons
 
 ENSEMBLE = "ensemble.json"  # in the folder of several runs that predict together
+# Sections of a config that members share: what they see and answer, and how they are asked. They
+# may differ in all others, that is in their models and in how these were trained.
+OF_MEMBERS = ("data", "simulation", "inputs", "evaluation")
 
 
 def load_members(
@@ -23,10 +26,10 @@ def load_members(
 ) -> list[tuple[nnx.GraphDef, encoder.Weights, dict]]:
     """The models of a folder as `load_encoder` gives them: one of a run, several of an ensemble.
 
-    Members may differ in the seed and in the fold that they were trained without. Together those of
-    several folds have seen all trials: their configs then name no fold, and their own section
-    `data` is in what they say of themselves as "of_fold". Raises UserError when a member is missing
-    or of another config than the first.
+    Members are of the same mice, whatever their architecture, and may differ in the fold that they
+    were trained without. Together those of several folds have seen all trials: their configs then
+    name no fold, and their own section `data` is in what they say of themselves as "of_fold".
+    Raises UserError when a member is missing, or sees or answers something else than the first.
     """
     listing = Path(workdir) / ENSEMBLE
     if not listing.is_file():
@@ -38,15 +41,23 @@ def load_members(
         for data, (_, _, about) in zip(own, members, strict=True):
             about["config"]["data"] = {**data, "folds": 0, "fold": -1}
             about["of_fold"] = data
-    configs = [{**about["config"], "seed": None} for _, _, about in members]
-    for name, config in zip(names, configs, strict=True):
-        if config != configs[0]:
+    first, *others = [about for _, _, about in members]
+    for name, about in zip(names[1:], others, strict=True):
+        differs = [each for each in OF_MEMBERS if about["config"][each] != first["config"][each]]
+        if _sizes(about) != _sizes(first):
+            differs.append("mice")
+        if differs:
             raise UserError(
-                f"found in {workdir} a member {name} of another config than {names[0]}, expected "
-                "configs that differ in seed and fold only; train it again, or take it out of "
-                f"{listing}."
+                f"found in {workdir} a member {name} with other {' and '.join(differs)} than "
+                f"{names[0]}, expected those of its config to be the same but for the fold; train "
+                f"it again, or take it out of {listing}."
             )
     return members
+
+
+def _sizes(about: Mapping) -> dict[str, int]:
+    """How many neurons every mouse of a run has."""
+    return {mouse: each["neurons"] for mouse, each in about["mice"].items()}
 
 
 def load_encoder(

@@ -14,8 +14,7 @@ import numpy as np
 from sensojax import build
 from sensojax.errors import UserError, check_name
 from sensojax.evaluation import ensembles, predictions
-from sensojax.experiments.scoring import Scorer
-from sensojax.models.encoder import assemble
+from sensojax.experiments.scoring import Scorer, lost_by, predicted_by
 from sensojax.pipeline import transforms
 from sensojax.pipeline.windows import NORMALIZATIONS, SCORED_FRAMES, ScoredFrames
 from sensojax.training import checkpoints
@@ -45,27 +44,22 @@ class Predictor:
         scorer = Scorer()
         self.placement = scorer.placement
         members = build.load_members(workdir, weights)
-        graph, first, about = members[0]
+        about = members[0][2]
         self.config, self.frames = about["config"], scored_frames(frames, about["config"])
         self.placement.check(self._batch_size, "evaluation.batch_size")
         self.stores = scorer.opened(about, stores)
         check_name(units, (*NORMALIZATIONS, AS_RECORDED), "units")
         self.units = units
-        several = len(members) > 1
-        arrays = [arrays for _, arrays, _ in members]
-        inputs = self.config["inputs"]
-        predict = build.predictor(graph, inputs, self.config["evaluation"])
-        self._weights = self.placement.everywhere(
-            ensembles.stacked(arrays) if several else arrays[0]
-        )
-        self._program = predictions.compiled(
-            ensembles.mean_prediction(predict) if several else predict, self.placement.copied
-        )
+        models, several = [(graph, arrays) for graph, arrays, _ in members], len(members) > 1
+        groups, inputs = ensembles.grouped(models) if several else {}, self.config["inputs"]
+        self._weights = self.placement.everywhere(tuple(groups.values()) or models[0][1])
+        predict = predicted_by([graph for graph, _ in models], inputs, self.config["evaluation"])
+        self._program = predictions.compiled(predict, self.placement.copied)
         self._unscale = jax.jit(transforms.unscale_responses, out_shardings=self.placement.copied)
-        self._lost_frames = build.lost_frames(assemble(graph, first).core, inputs)
+        self._lost_frames = lost_by(models, inputs)
         steps = [each["best_step" if weights == "best" else "step"] for _, _, each in members]
         self.about = dict(
-            weights=checkpoints.digest(checkpoints.flatten(arrays)),
+            weights=checkpoints.digest(checkpoints.flatten([arrays for _, arrays in models])),
             seeds=[each["config"]["seed"] for _, _, each in members],
             ensemble=several,
             step=int(steps[-1]),

@@ -66,13 +66,13 @@ class Scorer:
         """
         with jax.set_mesh(self.placement.mesh):
             members = self.members(workdir, weights)
-            graph, _, about = members[0]
+            about = members[0][2]
             config = counted_as(about["config"], frames)
             opened = self.opened(about, stores)
             folded = HELD_OUT in tiers and "of_fold" in about
-            arrays = [arrays for _, arrays, _ in members]
-            of_all = ensembles.stacked(arrays) if len(members) > 1 else arrays[0]
-            of_all = self.placement.everywhere(of_all)
+            models = [(graph, arrays) for graph, arrays, _ in members]
+            groups = ensembles.grouped(models) if len(models) > 1 else {}
+            of_all = self.placement.everywhere(tuple(groups.values()) or models[0][1])
             steps = [each["best_step" if weights == "best" else "step"] for _, _, each in members]
             whose = dict(
                 step=steps[-1],
@@ -93,9 +93,8 @@ class Scorer:
             for tier, present in shown.items():
                 alone = folded and tier == HELD_OUT
                 together = len(members) > 1 and not alone
-                evaluator = self._evaluator(
-                    tier, config, present, graph, arrays[0], together, scored_as, length
-                )
+                asked = models if together else models[:1]
+                evaluator = self._evaluator(tier, config, present, asked, scored_as, length)
                 own = self._of_folds(members, evaluator.predictions.rows) if alone else ()
                 scores[tier] = evaluator.run(
                     of_all, names=measures, of_rows=own, ensemble=together, **whose
@@ -145,10 +144,11 @@ class Scorer:
         """
         own = sorted(about["of_fold"]["fold"] for _, _, about in members)
         count = members[0][2]["of_fold"]["folds"]
-        if own != list(range(count)):
+        if own != list(range(count)) or len({graph for graph, _, _ in members}) > 1:
             raise UserError(
                 f"found members without folds {', '.join(map(str, own))}, expected one for each of "
-                f"{count}, so that every trial is predicted once; score another tier."
+                f"{count}, all of one architecture, so that every trial is predicted once; score "
+                "another tier."
             )
         return [
             (
@@ -158,11 +158,9 @@ class Scorer:
             for _, arrays, about in members
         ]
 
-    def _evaluator(
-        self, tier, config, opened, graph, arrays, ensemble: bool, normalization, length
-    ) -> Evaluator:
+    def _evaluator(self, tier, config, opened, models, normalization, length) -> Evaluator:
         """One that was made before, when it asks the same of the same trials and architecture."""
-        program, lost_frames = self._program(graph, arrays, config, ensemble)
+        program, lost_frames = self._program(models, config)
         # The stores themselves, since those of one path may show different neurons.
         whose = tuple(id(store) for store in opened.values())
         counted = _key(config["data"], config["evaluation"], normalization, length)
@@ -173,7 +171,7 @@ class Scorer:
                 config,
                 opened,
                 self._of_mice(config["data"], opened, whose),
-                graph,
+                models[0][0],
                 lost_frames,
                 self.placement,
                 program=program,
@@ -183,15 +181,16 @@ class Scorer:
             )
         return self._evaluators[key]
 
-    def _program(self, graph, arrays, config, ensemble: bool) -> tuple[Callable, int]:
+    def _program(self, models, config) -> tuple[Callable, int]:
+        """That predicts with one model or with the mean of several, and frames that it loses."""
         inputs, evaluation = config["inputs"], config["evaluation"]
-        key = (graph, _key(inputs, {name: evaluation[name] for name in OF_WINDOWS}), ensemble)
+        windows = {name: evaluation[name] for name in OF_WINDOWS}
+        graphs = [graph for graph, _ in models]
+        key = (tuple(dict.fromkeys(graphs)), _key(inputs, windows), len(models) > 1)
         if key not in self._programs:
-            predict = build.predictor(graph, inputs, evaluation)
-            predict = ensembles.mean_prediction(predict) if ensemble else predict
+            predict = predicted_by(graphs, inputs, evaluation)
             program = predictions.compiled(predict, self.placement.copied)
-            lost_frames = build.lost_frames(assemble(graph, arrays).core, inputs)
-            self._programs[key] = program, lost_frames
+            self._programs[key] = program, lost_by(models, inputs)
         return self._programs[key]
 
     def _summing(self, nan_rule: str, normalization: str) -> Callable:
@@ -206,6 +205,19 @@ class Scorer:
             made = build.statistics(data, opened)
             self._statistics[key] = self.placement.everywhere(made)
         return self._statistics[key]
+
+
+def predicted_by(graphs: Sequence, inputs: Mapping, evaluation: Mapping) -> Callable:
+    """What `predictions.compiled` takes: of one model, or of the mean of several, whose weights are
+    then those of `ensembles.grouped`."""
+    predicts = [build.predictor(graph, inputs, evaluation) for graph in dict.fromkeys(graphs)]
+    return ensembles.mean_prediction(predicts) if len(graphs) > 1 else predicts[0]
+
+
+def lost_by(models: Sequence[tuple], inputs: Mapping) -> int:
+    """Frames at the beginning of a trial that not all of these (structure, weights) predict."""
+    one_of_each = dict(reversed(models)).items()
+    return max(build.lost_frames(assemble(*each).core, inputs) for each in one_of_each)
 
 
 def counted_as(config: Mapping, frames: str) -> dict:
