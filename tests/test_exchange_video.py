@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from scripts import export_checkpoint, import_checkpoint
-from sensojax import build, evaluate
+from sensojax import build, ensemble, evaluate
 from sensojax.errors import UserError
 from sensojax.experiments import exchange, imported_mice, new_films
 from sensojax.experiments.experiment import Experiment
 from sensojax.interop import architecture, entries, families, state_dicts
 from sensojax.interop import dwiseneuro as dwiseneuro_names
 from sensojax.interop.told import File
-from sensojax.models.encoder import separate
+from sensojax.models.encoder import assemble, separate
 from sensojax.training import checkpoints, mesh
 from tests import runs
 from tests.goldens import GOLDEN, Golden, assert_close, golden_files
@@ -27,6 +27,10 @@ from tests.models.made_up import QUICKLY
 from tests.parity import dwiseneuro, viv1t
 from tests.parity.comparing import OUTPUT
 
+DWISENEURO, OF_2023, OF_2025 = (
+    GOLDEN / f"{name}.npz"
+    for name in ("dwiseneuro_model", "viv1t2023_behaviour_mlp", "viv1t_attention_readout")
+)
 CASES = ("viv1t2023_parallel", "viv1t2023_sequential", "viv1t2023_behaviour_mlp")
 CASES += ("viv1t_causal", "viv1t_attention_readout", "dwiseneuro_model")
 FAST = ("viv1t2023_behaviour_mlp", "viv1t_attention_readout", "dwiseneuro_model", "DwiseNeuro")
@@ -153,6 +157,20 @@ def test_a_published_file_predicts_as_published_and_goes_out_as_it_came(path, tm
             assert_close(back[name], array, 2e-5, name)  # sines of angles in single precision
 
 
+@pytest.mark.slow
+def test_published_models_of_several_folds_are_an_ensemble_once_they_are_imported(tmp_path):
+    for fold in (4, 3):
+        file = file_of(DWISENEURO, tmp_path)
+        file = file.parent.rename(tmp_path / f"fold_{fold}") / file.name
+        exchange.import_run(file, tmp_path / f"run{fold}", PAGES, changes=said(DWISENEURO))
+    ensemble.gather([tmp_path / "run3", tmp_path / "run4"], tmp_path / "both")
+    members = build.load_members(tmp_path / "both")
+    assert [about["of_fold"]["fold"] for *_, about in members] == [3, 4]
+    golden = Golden(DWISENEURO)
+    for graph, weights, _ in members:
+        assert_published(assemble(graph, weights), golden)
+
+
 # File, part of its name, parameters, page of the config.
 PUBLISHED = {
     "DwiseNeuro": ("dwiseneuro", "basic_e7_", 170_656_070, "dwiseneuro"),
@@ -189,10 +207,6 @@ def test_published_sizes_are_recognised_from_shapes_alone(name):
     assert params + (idle.variable.size if idle else 0) == parameters
 
 
-DWISENEURO, OF_2023, OF_2025 = (
-    GOLDEN / f"{name}.npz"
-    for name in ("dwiseneuro_model", "viv1t2023_behaviour_mlp", "viv1t_attention_readout")
-)
 ZEROS = np.zeros((2, 3), np.float32)
 REFUSALS = [
     (DWISENEURO, {"ema.decay": ZEROS}, "no part of our model takes: ema.decay; without them"),
