@@ -132,6 +132,17 @@ def test_probe_and_area_are_found_through_the_electrodes(tmp_path, how):
     assert columns["brain_area"].tolist() == expected
 
 
+def test_a_table_of_no_electrodes_says_nothing_of_units(tmp_path):
+    path = write_nwb(tmp_path / "a.nwb", TIMES)
+    with h5py.File(path, "a") as file:
+        table = file.create_group(nwb.ELECTRODES)
+        table["id"] = np.zeros(0, int)
+        table["location"] = np.zeros(0, "S4")
+        file["units"]["peak_channel_id"] = np.array([10, 30, 50, 99])
+    made = only(nwb, tmp_path)
+    assert len(made.offsets) == len(TIMES) + 1 and "brain_area" not in made.columns
+
+
 class Counting(io.BytesIO):
     """A file that counts what is read of it."""
 
@@ -285,10 +296,17 @@ def test_clusters_keep_their_numbers_heights_and_areas(tmp_path):
     assert "brain_area" not in only(steinmetz2, tmp_path).columns
 
 
-@pytest.mark.parametrize("how", [*runs.DAMAGES, "zero", "lengths", "other"])
+def test_a_time_that_is_no_number_is_said_of_its_own_cluster(tmp_path):
+    probe = ([1.0, np.nan, 3.0], [1, 2, 2], [1.0, 2.0])
+    savemat(tmp_path / "spksKrebs_Feb18.mat", records(probe))
+    with pytest.raises(UserError, match=r"found 1 times that are no numbers .* in unit 1,"):
+        only(steinmetz2, tmp_path)
+
+
+@pytest.mark.parametrize("how", [*runs.DAMAGES, "zero", "none", "lengths", "other"])
 def test_damaged_matlab_files_are_one_sentence(tmp_path, how):
     path = tmp_path / "spksKrebs_Feb18.mat"
-    numbers = {"zero": [0, 1], "lengths": [1]}.get(how, [1, 2])
+    numbers = {"zero": [0, 1], "none": [1, np.nan], "lengths": [1]}.get(how, [1, 2])
     savemat(path, records(([1.0, 2.0], numbers, [1.0, 2.0])))
     if how in runs.DAMAGES:
         path.write_bytes(runs.DAMAGES[how](path.read_bytes()))

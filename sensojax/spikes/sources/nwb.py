@@ -123,7 +123,7 @@ def _text(value) -> str:
 def _of_electrodes(opened, table, num_units: int) -> dict[str, np.ndarray]:
     """Probe and area of each unit's peak channel, or else of its first electrode."""
     electrodes = opened.get(ELECTRODES)
-    if electrodes is None or not num_units:
+    if electrodes is None or not num_units or not len(electrodes.get("id", [0])):
         return {}
     if "peak_channel_id" in table and "id" in electrodes:
         ids = electrodes["id"][:]

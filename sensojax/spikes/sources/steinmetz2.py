@@ -53,7 +53,8 @@ def read(found: Found, component: str = "", columns: Iterable[str] = ()) -> trai
         )
     probes = _probes(file)
     borders = _borders(tables[0], found.subject, len(probes)) if tables else None
-    start = min((times.min() for times, _, _ in probes if len(times)), default=0.0)
+    # Passing over not-a-number, so that the sentence about it names the one unit that has it.
+    start = min((np.fmin.reduce(times) for times, _, _ in probes if len(times)), default=0.0)
     units, known = [], []
     for number, (times, clusters, heights) in enumerate(probes):
         total = int(clusters.max(initial=0))
@@ -83,9 +84,10 @@ def _probes(file: File) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         probes = []
         for record in content[KEY].ravel():
             fields = [np.asarray(each, np.float64).ravel() for each in list(record)[:3]]
-            times, clusters = fields[0], fields[1].astype(np.int64)
-            if len(times) != len(clusters) or clusters.min(initial=1) < 1:
+            times, clusters = fields[:2]
+            if len(times) != len(clusters) or not (clusters >= 1).all():
                 raise ValueError("times and cluster numbers from 1 on do not belong together")
+            clusters = clusters.astype(np.int64)
             probes.append((times, clusters, fields[2] if len(fields) > 2 else np.zeros(0)))
         if not probes:
             raise trains.NoSpikes(f"{file.where} has no probe; it is passed over.")
