@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from dask import distributed
 
 from scripts import pile_motifs, pile_order, pile_tokens
 from sensojax.spikes import event_writing, sessions
@@ -56,6 +57,17 @@ def test_motifs_are_counted_ordered_and_drawn(pile, capsys):
     assert f"{len(expected):,} motifs 2x4 in {patches:,} patches" in said
     pile_motifs.main(arguments)  # there already
     assert capsys.readouterr().out == said
+
+
+@pytest.mark.slow
+def test_processes_of_a_cluster_count_the_same_with_the_same_command(pile):
+    asked = [pile / "stores", "--patch", "2x4", "--top", 2]
+    here, there = pile / "here.parquet", pile / "there.parquet"
+    pile_motifs.main(words(*asked, "--out", here, "--workers", 1))
+    machines = dict(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with distributed.LocalCluster(processes=True, **machines) as cluster:
+        pile_motifs.main(words(*asked, "--out", there, "--scheduler", cluster.scheduler_address))
+    assert there.read_bytes() == here.read_bytes()
 
 
 def test_an_order_is_stored_told_and_used(pile, capsys):

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from dask import distributed
 
 from sensojax.errors import UserError
 from sensojax.spikes.counts import Counts
@@ -202,7 +203,6 @@ def test_what_cannot_be_counted_is_refused(tmp_path):
 
 
 def test_a_cluster_counts_the_same(tmp_path):
-    distributed = pytest.importorskip("dask.distributed", reason="needs the extra `cluster`")
     expected = tmp_path / "here.parquet"
     counting.count(SESSIONS, Patch(2, 3), expected, workers=1)
     cluster = distributed.LocalCluster(
