@@ -36,6 +36,8 @@ def main(words: list[str] | None = None) -> None:
     args.sources = [source.absolute() for source in args.sources]  # for a cluster
     found = stored.in_order(arguments.sessions_of(args), args.order)
     out = args.out or Path(f"data/motifs_{patch}.parquet")
+    if out.suffix == ".png":
+        raise errors.UserError(f"found --out {out}, expected a .parquet; the picture goes beside.")
     about = counting.count(
         found,
         patch,

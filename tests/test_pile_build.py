@@ -143,6 +143,18 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         script.main([str(tmp_path), "--out", str(tmp_path / "out")])
 
 
+def test_a_damaged_store_is_told_once_and_the_others_are_summed(tmp_path, capsys):
+    folder, out = nwb_files(tmp_path / "raw"), tmp_path / "out"
+    line = [str(folder), "--out", str(out), "--workers", "1"]
+    script.main(line)
+    (out / "sub-1_ses-1" / "events.json").write_text("{")
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="1 of 3 sessions could not be built"):
+        script.main(line)
+    said = capsys.readouterr()
+    assert said.err.count("error: the event store") == 1 and "out: 2 sessions" in said.out
+
+
 def test_the_table_of_data_sets_is_shown(capsys):
     script.main(["--list"])
     said = capsys.readouterr().out

@@ -29,9 +29,11 @@ BATCH_EVENTS = 1 << 20  # turned into ticks at once
 def write(folder: str | Path, trains: Trains) -> Path:
     """Writes `<folder>/<name>/` and returns that path; a store of that name is replaced.
 
-    Raises UserError when another process is writing this session.
+    Raises UserError when another process is writing this session, and when a folder of that name
+    holds something else.
     """
     path = Path(folder).resolve() / trains.name
+    _refuse_other(path)
     partial = path.with_name(path.name + layout.PARTIAL)
     with _alone_in(partial):
         _fill(partial, trains)
@@ -39,6 +41,16 @@ def write(folder: str | Path, trains: Trains) -> Path:
         shutil.rmtree(path)
     os.replace(partial, path)
     return path
+
+
+def _refuse_other(path: Path) -> None:
+    """UserError for a path that holds anything but a store, whole or half removed."""
+    others = set() if not path.exists() else {each.name for each in path.iterdir()} - layout.PARTS
+    if others:
+        raise UserError(
+            f"found {min(others)} in {path}, expected no folder of that name, or an event store; "
+            "choose another --out."
+        )
 
 
 @contextmanager

@@ -35,6 +35,7 @@ FORMAT = 1
 ABOUT = ("name", "component", "subject", "session", "end_s", "rule", "resolution_s", "source")
 NOT_OWN = ("fingerprint", "sensojax")  # of a description, what does not enter its fingerprint
 DESCRIPTION, NEURONS, PARTIAL = "events.json", "neurons.npz", ".partial"
+PARTS = {DESCRIPTION, NEURONS, "spikes", "residuals", "counts"}  # all there is in a store
 BLOCK_EVENTS, BLOCK_S = 1 << 17, (1.0, 1024.0)  # aimed at, within these lengths
 PIECE_EVENTS, FILE_EVENTS = 1 << 15, 1 << 22  # unpacked at once; in one file
 PIECE_COUNTS, FILE_COUNTS = 1 << 16, 1 << 22

@@ -279,6 +279,18 @@ def test_half_a_store_is_no_store_and_is_begun_anew(tmp_path, made):
     assert contents(opened(tmp_path, made).path) == whole and not partial.exists()
 
 
+def test_a_folder_of_other_things_is_never_replaced(tmp_path, made):
+    store = opened(tmp_path, made)
+    whole = contents(store.path)
+    (store.path / layout.DESCRIPTION).unlink()  # a store that was being removed
+    assert contents(opened(tmp_path, made).path) == whole
+    recording = store.path / "recording.nwb"
+    recording.write_text("weeks of work")
+    with pytest.raises(UserError, match=r"found recording.nwb in .*; choose another --out"):
+        event_writing.write(tmp_path, made)
+    assert recording.read_text() == "weeks of work"
+
+
 def test_two_writers_of_one_session_are_refused(tmp_path, made):
     partial = tmp_path / f"{made.name}{layout.PARTIAL}"
     with (

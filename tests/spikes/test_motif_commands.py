@@ -186,6 +186,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_there_stays(pile, tmp_path):
         (pile_motifs, ["nowhere"], "found no event store"),
         (pile_motifs, ["nowhere", "--patch", "10"], "found a patch '10'"),
         (pile_motifs, ["nowhere", "--top", "0"], "found --top 0"),
+        (pile_motifs, ["STORES", "--out", "motifs.png"], "found --out motifs.png"),
         (pile_motifs, ["STORES", "--scheduler", "tcp://127.0.0.1:1"], "dask"),
         (pile_order, ["STORES", "STORES"], "found 2 sessions named mouse_a"),
         (pile_tokens, ["fit", "nowhere.parquet"], "found no file nowhere.parquet"),

@@ -52,13 +52,15 @@ def build(files: Sequence[File], settings: Settings, workers: Workers, match: st
     tasks = [(each, settings) for each in found]
     results = workers.run(build_one, tasks, f"building {settings.component or 'sessions'}")
     skipped = [each for each in results if isinstance(each, NoSpikes)]
-    failed = [each for each in results if isinstance(each, UserError) and each not in skipped]
+    wrong = [each for each in results if isinstance(each, UserError)]
+    failed = [each for each in wrong if each not in skipped]
     for result in results:
         if result in failed:
             print(f"error: {result}", file=sys.stderr, flush=True)
         else:
             print(result, flush=True)
-    print(_sum(settings.out, [each.name for each in found]), flush=True)
+    built = [each.name for each, result in zip(found, results, strict=True) if result not in wrong]
+    print(_sum(settings.out, built), flush=True)
     if failed:
         raise UserError(
             f"{len(failed)} of {len(found)} sessions could not be built (reasons above); put that "
@@ -150,7 +152,7 @@ def _check_names(found: Sequence[Found], match: str) -> None:
 
 
 def _sum(out: Path, names: Sequence[str]) -> str:
-    done = [EventStore.open(out / name) for name in names if (out / name).is_dir()]
+    done = [EventStore.open(out / name) for name in names]
     neurons = sum(store.num_neurons for store in done)
     spikes = sum(store.num_spikes for store in done)
     return f"{out}: {len(done)} sessions, {neurons} neurons, {spikes} spikes"
