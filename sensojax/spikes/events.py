@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import zlib
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile
@@ -17,7 +18,8 @@ import tensorstore as ts
 
 from sensojax import zarrs
 from sensojax.errors import UserError
-from sensojax.spikes import binning, layout
+from sensojax.spikes import binning, blocks, layout
+from sensojax.spikes.blocks import Block, BlockCounts
 from sensojax.spikes.clocks import Clock
 from sensojax.spikes.counts import Counts, check_window
 from sensojax.spikes.session import Session
@@ -89,25 +91,21 @@ class EventStore(Session):
         first = math.floor((start - 0.5) * bin_s / self._block_s) - self._first_block
         last = math.floor((stop + 0.5) * bin_s / self._block_s) - self._first_block
         first, last = np.clip([first, last + 1], 0, len(self._block_ends)).tolist()
-        neuron, ticks, residuals = self._read_ticks(first, last)
-        in_ticks = None
-        if residuals is None and len(self._clocks) == 1:
-            in_ticks = binning.tick_bins(self._clocks[0], bin_s, start, stop, total, self.rule)
-        if in_ticks is None:
-            times = self._times(neuron, ticks, residuals)
-            bins = binning.bins_of(times, bin_s, total, self.rule) - start
-        else:
-            bins = in_ticks.bins_of(ticks)
-        inside = bins.view(np.uint64) < stop - start  # as none below 0 is
-        neuron, bins = neuron[inside], bins[inside]
-        return Counts.of_events(neuron, bins, 1, self.num_neurons, stop - start, bin_s)
+        bins_of = self._binning(bin_s, start, stop, total)
+        parts = [
+            BlockCounts.of_bins(block.lengths, bins_of(block), stop - start)
+            for block in self._blocks(first, max(first, last))
+        ]
+        return blocks.joined(parts, self.num_neurons, stop - start, bin_s)
 
     def trains(self) -> Trains:
         """All spike times as they were written, to the last bit."""
-        neuron, ticks, residuals = self._read_ticks(0, len(self._block_ends))
+        found = list(self._blocks(0, len(self._block_ends)))
+        lengths = np.stack([block.lengths for block in found])
+        times = np.concatenate([self._times(block) for block in found])
         return Trains(
-            times=self._times(neuron, ticks, residuals),
-            offsets=np.searchsorted(neuron, np.arange(self.num_neurons + 1)),
+            times=times[blocks.by_neuron(lengths)],
+            offsets=np.append(0, np.cumsum(lengths.sum(axis=0))),
             columns=self.columns,
             notes=tuple(self.notes),
             **{key: getattr(self, key) for key in layout.ABOUT},
@@ -142,34 +140,32 @@ class EventStore(Session):
                 f"{self.resolution_s} s, since its times are not known any better."
             )
 
-    def _read_ticks(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The events of blocks start..stop by neuron and then by time, [event]: neurons, ticks and
-        what they leave of the times, folded (None: nothing)."""
-        stop = max(start, stop)
-        arrays = self._arrays(start, stop)
-        sizes = arrays["counts"].astype(np.int64)  # [block neuron]
-        lengths = sizes.ravel()
-        ends = np.cumsum(lengths)
-        # Gaps add up from each neuron's first event of a block on.
-        ticks = np.cumsum(arrays["spikes"], dtype=np.int64)
-        blocks = np.arange(start, stop) + self._first_block
-        firsts = layout.first_ticks(self._clocks, blocks, self._block_s)[self._neurons["clock"]]
-        before = np.append(0, ticks)[ends - lengths]
-        ticks += np.repeat(firsts.T.ravel() - before, lengths)
-        neuron = np.repeat(np.arange(self.num_neurons, dtype=np.int32), sizes.sum(axis=0))
-        residuals = arrays.get("residuals")
-        if stop - start > 1:
-            by_neuron = [each.reshape(sizes.shape).T.ravel() for each in (ends - lengths, lengths)]
-            places = layout.places(*by_neuron)
-            ticks = ticks[places]
-            residuals = None if residuals is None else residuals[places]
-        return neuron, ticks, residuals
+    def _binning(
+        self, bin_s: float, start: int, stop: int, total: int
+    ) -> Callable[[Block], np.ndarray]:
+        """What puts the events of a block into the bins of a window, numbered from 0, [event]."""
+        in_ticks = None
+        if not self._description["residuals"] and len(self._clocks) == 1:
+            in_ticks = binning.tick_bins(self._clocks[0], bin_s, start, stop, total, self.rule)
+        if in_ticks is not None:
+            return lambda block: in_ticks.bins_of(block.ticks)
+        return lambda block: binning.bins_of(self._times(block), bin_s, total, self.rule) - start
 
-    def _times(self, neuron, ticks, residuals) -> np.ndarray:
-        """In seconds, to the last bit."""
-        if residuals is not None:
-            residuals = layout.unfolded(residuals)
-        return self._clock_of(neuron).times(ticks, residuals)
+    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+        """Blocks start..stop, read together and unpacked one by one."""
+        arrays = self._arrays(start, stop)
+        numbers = np.arange(start, stop) + self._first_block
+        firsts = layout.first_ticks(self._clocks, numbers, self._block_s)[self._neurons["clock"]]
+        ends = np.cumsum(arrays["counts"].sum(axis=1, dtype=np.int64))
+        for number, lengths in enumerate(arrays["counts"]):
+            events = slice(ends[number - 1] if number else 0, ends[number])
+            residuals = arrays["residuals"][events] if "residuals" in arrays else None
+            yield Block.of_gaps(lengths, arrays["spikes"][events], residuals, firsts[:, number])
+
+    def _times(self, block: Block) -> np.ndarray:
+        """In seconds, to the last bit, [event]."""
+        residuals = None if block.residuals is None else layout.unfolded(block.residuals)
+        return self._clock_of(block.neuron).times(block.ticks, residuals)
 
     def _clock_of(self, neuron: np.ndarray) -> Clock:
         """The clock of these neurons; of several clocks, one whose numbers are per event."""
