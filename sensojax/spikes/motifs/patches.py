@@ -15,13 +15,15 @@ import numpy as np
 
 from sensojax.errors import UserError
 from sensojax.spikes.counts import Counts
+from sensojax.spikes.layout import places
 
 # Few counts are above 15. The narrowest keys hold those that are not, or as many as leave room for
 # 2^21 places beside the key in one number.
 NARROW_LIMIT, NARROW_BITS = 15, 64 - 21
 ENOUGH = 63  # so few counts are above that no layout is needed between 64 bits and the widest
 LARGEST_COUNT = 2**24 - 1  # in one bin: more than can be, and float32 still holds it exactly
-EVENTS_AT_ONCE = 65_536
+EVENTS_AT_ONCE = 131_072
+FEW = 0.25  # share of patches below which their events are taken out first
 
 
 @dataclass(frozen=True)
@@ -153,15 +155,18 @@ class Patch:
         """The same for some events, those of whole groups of neurons."""
         groups, slices = self.grid(counts.num_neurons, counts.num_bins)
         of_patch, cell, count = self._cells(counts, some, slices)
-        starts = np.flatnonzero(np.r_[True, of_patch[1:] != of_patch[:-1]])
-        group = of_patch[starts] // slices
-        place = (of_patch[starts] - group * slices) * groups + group
+        new = np.ones(len(of_patch), bool)
+        np.not_equal(of_patch[1:], of_patch[:-1], out=new[1:])
+        starts = np.flatnonzero(new)
+        of_patch = of_patch[starts]
+        group = of_patch // slices
+        place = (of_patch - group * slices) * groups + group
         level = np.zeros(len(starts), np.int8)  # the number of the layout
         for number, layout in enumerate(self.layouts[:-1], start=1):
             large = np.flatnonzero(count > layout.limit)
             level[np.searchsorted(starts, large, "right") - 1] = number
         return [
-            self._of_layout(layout, level == number, place, starts, cell, count)
+            _of_layout(layout, np.flatnonzero(level == number), place, starts, cell, count)
             for number, layout in enumerate(self.layouts)
         ]
 
@@ -179,23 +184,34 @@ class Patch:
         cell += (neuron - group * self.neurons) * np.int64(self.bins)
         return _sorted(group * np.int64(slices) + time, cell, count)
 
-    def _of_layout(self, layout: Layout, chosen, place, starts, cell, count) -> Found:
-        if not chosen.any():
-            return Found(np.empty(0, layout.dtype), np.empty(0, np.int64))
-        if layout.dtype == np.uint64:
-            # Sums of neighbours as differences of running sums, which may wrap: 4 times faster
-            # than numpy's reduceat, since most patches hold one or two events.
-            running = np.cumsum(count.view(np.uint64) * layout.weights[cell])
-            keys = running[np.r_[starts[1:] - 1, len(count) - 1]]
-            keys[1:] -= keys[:-1].copy()
-            return Found(keys, place) if chosen.all() else Found(keys[chosen], place[chosen])
-        lengths = np.diff(np.r_[starts, len(count)])[chosen]
-        row = np.repeat(np.arange(len(lengths)), lengths)
-        ends = np.cumsum(lengths)
-        event = np.arange(len(row)) + np.repeat(starts[chosen] - (ends - lengths), lengths)
-        patches = np.zeros((len(lengths), layout.cells), np.uint32)
-        patches[row, cell[event]] = count[event]
-        return Found(layout.pack(patches), place[chosen])
+
+def _of_layout(layout: Layout, chosen, place, starts, cell, count) -> Found:
+    """The chosen ones of patches, whose events begin at `starts`; cell and count: of each event."""
+    if len(chosen) < len(starts):
+        place = place[chosen]
+    if len(chosen) < FEW * len(starts) or layout.dtype != np.uint64:
+        lengths = np.diff(starts, append=len(count))[chosen]
+        events = places(starts[chosen], lengths)
+        cell, count, starts = cell[events], count[events], np.cumsum(lengths) - lengths
+    keys = _keys(layout, starts, cell, count)
+    return Found(keys if len(keys) == len(place) else keys[chosen], place)
+
+
+def _keys(layout: Layout, starts, cell, count) -> np.ndarray:
+    """The keys of patches, [patch]."""
+    if not len(starts):
+        return np.empty(0, layout.dtype)
+    if layout.dtype == np.uint64:
+        # Sums of neighbours as differences of running sums, which may wrap: 4 times faster
+        # than numpy's reduceat, since most patches hold one or two events.
+        running = np.cumsum(count.view(np.uint64) * layout.weights[cell])
+        keys = running[np.append(starts[1:], len(count)) - 1]
+        keys[1:] -= keys[:-1].copy()
+        return keys
+    patches = np.zeros((len(starts), layout.cells), np.uint32)
+    row = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(count)))
+    patches[row, cell] = count
+    return layout.pack(patches)
 
 
 def _root(bits: int, cells: int) -> int:

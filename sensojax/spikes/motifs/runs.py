@@ -26,12 +26,15 @@ def ordered(
     keys: np.ndarray, place: np.ndarray, layout: Layout
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Patches sorted by key: keys [patch], places [patch], and where each key begins [motif]."""
-    places = int(place.max(initial=0)) + 1
-    if layout.size * places <= 2**64:
+    bits = int(place.max(initial=0)).bit_length()
+    if layout.size << bits <= 2**64:
         # Key and place in one number: a plain sort, ten times as fast as sorting one by the other.
-        both = np.sort(keys * np.uint64(places) + place.view(np.uint64))
-        keys = both // np.uint64(places)
-        place = (both - keys * np.uint64(places)).view(np.int64)
+        both = keys << np.uint64(bits)
+        both |= place.view(np.uint64)
+        both.sort()
+        keys = both >> np.uint64(bits)
+        both &= np.uint64((1 << bits) - 1)
+        place = both.view(np.int64)
     else:
         order = np.argsort(keys)
         keys, place = keys[order], place[order]

