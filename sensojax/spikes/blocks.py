@@ -75,17 +75,16 @@ def by_neuron(lengths: np.ndarray) -> np.ndarray:
 
 def joined(blocks: Sequence[BlockCounts], num_neurons: int, num_bins: int, bin_s: float) -> Counts:
     """The counts of blocks that follow each other; a bin may lie in two of them."""
-    none = np.zeros(0, np.int64)
     lengths = np.stack([np.zeros(num_neurons, np.int64), *(each.lengths for each in blocks)])
-    places = by_neuron(lengths)
-    bins, count = (
-        np.concatenate([none, *(getattr(each, name) for each in blocks)])[places]
-        for name in ("bin", "count")
-    )
-    neuron = np.repeat(np.arange(num_neurons, dtype=np.int32), lengths.sum(axis=0))
-    lengths = lengths.T.ravel()
-    starts = (np.cumsum(lengths) - lengths)[lengths > 0][1:]  # of a neuron in a block
-    met = (bins[starts] == bins[starts - 1]) & (neuron[starts] == neuron[starts - 1])
-    if met.any():
+    of_neuron = lengths.sum(axis=0)
+    firsts = np.cumsum(of_neuron) - of_neuron
+    begins = firsts + np.cumsum(lengths, axis=0) - lengths  # [block neuron] in the order of neurons
+    bins, count = (np.empty(of_neuron.sum(), np.int64) for _ in range(2))
+    for block, begin in zip(blocks, begins[1:], strict=True):
+        place = layout.places(begin, block.lengths)
+        bins[place], count[place] = block.bin, block.count
+    neuron = np.repeat(np.arange(num_neurons, dtype=np.int32), of_neuron)
+    later = begins[(lengths > 0) & (begins > firsts)]
+    if (bins[later] == bins[later - 1]).any():
         return Counts.of_events(neuron, bins, count, num_neurons, num_bins, bin_s)
     return Counts(neuron, bins, count, num_neurons, num_bins, bin_s)

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from sensojax.errors import UserError
-from sensojax.spikes.counts import Counts
+from sensojax.spikes.counts import Counts, dtype_of
 from sensojax.spikes.layout import places
 
 # Few counts are above 15. The narrowest keys hold those that are not, or as many as leave room for
@@ -62,11 +62,12 @@ class Layout:
         return big_endian.view(self.dtype).reshape(len(patches))
 
     def unpack(self, keys: np.ndarray) -> np.ndarray:
-        """Patches of keys, [patch] -> [patch cell]; uint32."""
+        """Patches of keys, [patch] -> [patch cell], in the narrowest type that holds the limit."""
+        dtype = dtype_of(self.limit)
         if self.dtype != np.uint64:
             found = np.ascontiguousarray(keys).view(self._bytes)
-            return found.reshape(len(keys), self.cells).astype(np.uint32)
-        found, base = np.empty((len(keys), self.cells), np.uint32), np.uint64(self.limit + 1)
+            return found.reshape(len(keys), self.cells).astype(dtype)
+        found, base = np.empty((len(keys), self.cells), dtype), np.uint64(self.limit + 1)
         for cell in reversed(range(self.cells)):
             rest = keys // base
             found[:, cell], keys = keys - rest * base, rest

@@ -123,7 +123,7 @@ def write(
             temporary, schema, compression="zstd", data_page_size=PAGE_BYTES
         ) as writer:
             for motifs, frequency in _by_frequency(layouts, merged, about["patches"], scratch):
-                cells = pa.array(motifs.astype(cell.to_pandas_dtype()).ravel(), cell)
+                cells = pa.array(motifs.astype(cell.to_pandas_dtype(), copy=False).ravel(), cell)
                 probability = (frequency / about["patches"]).astype(np.float32)
                 arrays = [pa.FixedSizeListArray.from_arrays(cells, patch.cells)]
                 arrays += [pa.array(frequency), pa.array(probability)]
