@@ -7,12 +7,20 @@ paths, and have sensojax installed.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import (
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    as_completed,
+)
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -71,18 +79,30 @@ class Workers:
         futures = {self._executor.submit(work, task): i for i, task in enumerate(tasks)}
         try:
             for future in as_completed(futures):
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    raise UserError(
-                        "a worker process ended without a word, probably because memory ran out; "
-                        "give the same command with fewer --workers, what is done stays."
-                    ) from error
-                if error is not None and not isinstance(error, UserError):
-                    raise error
+                error = self._checked(future)
                 yield futures[future], error or future.result()
         finally:
             for future in futures:
                 future.cancel()
+
+    def _checked(self, future: Future) -> UserError | None:
+        """What a task refused; raises what else went wrong."""
+        try:
+            error = future.exception()
+        except CancelledError as lost:
+            raise UserError(
+                f"the dask scheduler {self.scheduler} does not answer any more; start it again and "
+                "give the same command, what is done stays."
+            ) from lost
+        if isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker":  # dask's
+            fewer = "on workers with more memory" if self.scheduler else "with fewer --workers"
+            raise UserError(
+                "a worker process ended without a word, probably because memory ran out; give the "
+                f"same command {fewer}, what is done stays."
+            ) from error
+        if error is not None and not isinstance(error, UserError):
+            raise error
+        return error
 
 
 def one_of_each(names: Sequence[str]) -> None:
@@ -149,5 +169,12 @@ def _cluster(address: str) -> Iterator[Executor]:
             f"found no dask scheduler at {address!r} ({error}), expected an address such as "
             "tcp://host:8786; start one with the command `dask scheduler`."
         ) from error
+    if not client.nthreads():
+        print(
+            f"note: no worker has joined {address} yet; waiting for `dask worker {address}`.",
+            file=sys.stderr,
+            flush=True,
+        )
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # else: pages of tracebacks
     with client:
         yield client.get_executor(pure=False)

@@ -1,12 +1,26 @@
 """Work on many things gives the same results in the same order, whoever does it."""
 
 import os
+import subprocess
+import sys
+import threading
 
+import distributed
 import pytest
 
 from sensojax.errors import UserError
 from sensojax.spikes.motifs.patches import Patch
 from sensojax.spikes.workers import ONE_THREAD, Workers, one_of_each, refuse_failures
+
+SCHEDULER = """
+import time
+from distributed import LocalCluster
+if __name__ == "__main__":
+    quiet = dict(dashboard_address=None)
+    with LocalCluster(n_workers=0, processes=False, protocol="tcp", **quiet) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        time.sleep(60)
+"""
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -32,6 +46,34 @@ def test_processes_have_one_thread_each_and_a_dead_one_is_told_of(monkeypatch):
         with pytest.raises(UserError, match=r"ended without a word.*fewer --workers"):
             workers.run(os._exit, [3], "dying")
     assert os.getenv("OMP_NUM_THREADS") == "7" and os.getenv("OPENBLAS_NUM_THREADS") is None
+
+
+def test_a_cluster_without_workers_is_waited_for_and_said(capsys):
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        Workers(scheduler=cluster.scheduler_address) as workers,
+    ):
+        said = capsys.readouterr().err
+        assert f"no worker has joined {cluster.scheduler_address} yet" in said
+        cluster.scale(1)
+        assert workers.run(len, ["a", "bb"], "measuring") == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_lost_worker_or_scheduler_of_a_cluster_is_one_sentence():
+    with (
+        distributed.LocalCluster(n_workers=1, dashboard_address=None) as cluster,
+        Workers(scheduler=cluster.scheduler_address) as workers,
+        pytest.raises(UserError, match=r"ended without a word.*workers with more memory"),
+    ):
+        workers.run(os._exit, [3], "dying")
+    line = [sys.executable, "-c", SCHEDULER]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as scheduler:
+        address = scheduler.stdout.readline().strip()
+        with Workers(scheduler=address) as workers:
+            threading.Timer(1.0, scheduler.kill).start()
+            with pytest.raises(UserError, match=f"scheduler {address} does not answer any more"):
+                workers.run(len, ["waiting for a worker that never comes"], "waiting")
 
 
 def test_two_sessions_of_one_name_are_refused():
