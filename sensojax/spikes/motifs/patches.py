@@ -16,13 +16,14 @@ import numpy as np
 from sensojax.errors import UserError
 from sensojax.spikes.counts import Counts, dtype_of
 from sensojax.spikes.layout import places
+from sensojax.spikes.sorting import by_all
 
 # Few counts are above 15. The narrowest keys hold those that are not, or as many as leave room for
 # 2^21 places beside the key in one number.
 NARROW_LIMIT, NARROW_BITS = 15, 64 - 21
 ENOUGH = 63  # so few counts are above that no layout is needed between 64 bits and the widest
 LARGEST_COUNT = 2**24 - 1  # in one bin: more than can be, and float32 still holds it exactly
-EVENTS_AT_ONCE = 131_072
+EVENTS_AT_ONCE = 65_536
 FEW = 0.25  # share of patches below which their events are taken out first
 
 
@@ -183,7 +184,7 @@ class Patch:
             return neuron * np.int64(slices) + time, cell, count
         group = neuron // self.neurons
         cell += (neuron - group * self.neurons) * np.int64(self.bins)
-        return _sorted(group * np.int64(slices) + time, cell, count)
+        return by_all(group * np.int64(slices) + time, cell, count)
 
 
 def _of_layout(layout: Layout, chosen, place, starts, cell, count) -> Found:
@@ -219,34 +220,6 @@ def _root(bits: int, cells: int) -> int:
     """The largest whole number whose power `cells` is at most 2^bits."""
     near = int(2 ** (bits / cells))
     return max(each for each in (near - 1, near, near + 1) if each**cells <= 2**bits)
-
-
-def _sorted(*columns: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Columns of whole numbers from 0 on, sorted by the first, then by the second, and so on."""
-    bits = [int(column.max()).bit_length() for column in columns]
-    if sum(bits) > 63:
-        order = np.lexsort(columns[::-1])
-        return tuple(column[order] for column in columns)
-    # All columns in one number: a plain sort, several times as fast.
-    word = columns[0]
-    for column, width in zip(columns[1:], bits[1:], strict=True):
-        word = word << width | column
-    word = np.sort(word)
-    found = []
-    for width in reversed(bits):
-        found.append(word & (2**width - 1))
-        word = word >> width
-    return tuple(reversed(found))
-
-
-def order_of(values: np.ndarray) -> np.ndarray:
-    """What sorts whole numbers from 0 on; equal ones keep their order."""
-    bits = len(values).bit_length()
-    if int(values.max(initial=0)).bit_length() + bits > 63:
-        return np.argsort(values, kind="stable")
-    # Value and index in one number: a plain sort, several times as fast.
-    both = np.sort(values << bits | np.arange(len(values)))
-    return both & (2**bits - 1)
 
 
 def _check(largest: int) -> None:

@@ -18,10 +18,10 @@ import numpy as np
 
 from sensojax.errors import UserError
 from sensojax.spikes.counts import Counts
-from sensojax.spikes.motifs.patches import order_of
 from sensojax.spikes.order import ordering
 from sensojax.spikes.order.ordering import Order
 from sensojax.spikes.session import Session
+from sensojax.spikes.sorting import order_of
 from sensojax.writing import write_bytes_atomically
 
 ARRAYS = ("starts", "order", "silent", "costs")

@@ -14,7 +14,7 @@ import numpy as np
 from sensojax.errors import UserError, check_name
 from sensojax.spikes.counts import Counts
 from sensojax.spikes.motifs import runs
-from sensojax.spikes.motifs.patches import order_of
+from sensojax.spikes.sorting import order_of
 from sensojax.spikes.tokens.fidelity import Fidelity
 from sensojax.spikes.tokens.nearest import DISTANCES, References
 from sensojax.spikes.tokens.vocabulary import Vocabulary
