@@ -6,9 +6,10 @@
 The first line reads the sorted units of all sessions of a published data set straight from its
 archive: of every file only the spike times and what is known of the neurons, no voltage. --list
 shows the 25 data sets, --download brings whole files first. The second line reads files of this
-machine (--format nwb, lemerre, gonzalez, steinmetz2). A store keeps every spike with its exact
-time; counts at any bin width follow from it. The same command again goes on where one was stopped,
-and --verify compares the stores with their sources. Files without units are passed over.
+machine, or addresses (https://.../a.nwb) of files that are read in parts, in the format --format
+(nwb, lemerre, gonzalez, steinmetz2). A store keeps every spike with its exact time; counts at any
+bin width follow from it. The same command again goes on where one was stopped, and --verify
+compares the stores with their sources. Files without units are passed over.
 """
 
 import argparse
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sensojax import errors
 from sensojax.spikes.sources import components
-from sensojax.spikes.sources.files import local
+from sensojax.spikes.sources.files import File, local
 from sensojax.spikes.workers import Workers
 from sensojax.tools.pile import archives, building, obtaining
 
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
         verify=args.verify,
     )
     suffix = building.reader(name).SUFFIX
-    files = local(args.sources, suffix) if args.sources else _published(published, suffix, args)
+    files = _given(args.sources, suffix) if args.sources else _published(published, suffix, args)
     with Workers(args.workers) as workers:
         building.build(files, settings, workers, args.match)
 
@@ -59,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sources", nargs="*", type=Path, help="files, or folders of them")
+    parser.add_argument("sources", nargs="*", help="files, folders of them, addresses")
     parser.add_argument("--component", default="", help="a published data set, or a name for yours")
     parser.add_argument("--list", action="store_true", help="show the published data sets")
     parser.add_argument("--out", type=Path, help="folder of stores (data/pile/<component>)")
@@ -78,6 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep", type=Path, default=Path("data/pile_sources"), help="for them")
     parser.add_argument("--archive", default="", help="another address of the archive, http(s)://")
     return parser
+
+
+def _given(sources: list[str], suffix: str) -> list[File]:
+    """The files at paths and addresses, by path."""
+    addresses = [each for each in sources if each.startswith(("http://", "https://"))]
+    paths = [each for each in sources if each not in addresses]
+    here = local(paths, suffix) if paths else []
+    return sorted([*here, *map(archives.at, addresses)], key=lambda file: file.path)
 
 
 def _published(component: components.Component, suffix: str, args: argparse.Namespace):

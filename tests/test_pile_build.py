@@ -221,6 +221,21 @@ def test_a_component_is_built_from_its_archive(server, tmp_path, capsys, monkeyp
         assert len(server.requests) == before + 2  # the list alone
 
 
+def test_a_file_is_read_from_its_address(server, tmp_path, capsys):
+    (path,) = nwb_files(tmp_path / "raw", 1).rglob("*.nwb")
+    server.files["pile/sub-0/sub-0_ses-0.nwb"] = path.read_bytes()
+    line = ["--out", str(tmp_path / "far"), "--verify", "--workers", "1"]
+    script.main([f"{server.address}/pile/sub-0/sub-0_ses-0.nwb", *line])
+    script.main([str(path.parent), "--out", str(tmp_path / "here"), "--workers", "1"])
+    assert capsys.readouterr().out.count("sub-0_ses-0: built") == 2
+    far, here = (EventStore.open(tmp_path / each / "sub-0_ses-0") for each in ("far", "here"))
+    np.testing.assert_array_equal(far.trains().times, here.trains().times)
+    assert (far.subject, far.source) == (here.subject, here.source)
+    with pytest.raises(SystemExit, match="1 of 1 sessions could not be built"):
+        script.main([f"{server.address}/nowhere.nwb", *line])
+    assert "nowhere.nwb" in capsys.readouterr().err
+
+
 def test_downloads_go_on_and_are_checked(server, tmp_path, monkeypatch, capsys):
     folder = nwb_files(tmp_path / "raw", 1)
     dandi(server, folder, "000021")

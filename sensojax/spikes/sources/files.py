@@ -91,7 +91,7 @@ def local(paths: Iterable[str | Path], suffix: str) -> list[LocalFile]:
 def folder_and_stem(file: File) -> tuple[str, str]:
     """The folder a file lies in and its name without suffix: subject and session, as published."""
     *folders, name = file.path.split("/")
-    return (folders[-1] if folders else ""), name.rpartition(".")[0]
+    return (folders[-1] if folders else ""), name.rpartition(".")[0] or name
 
 
 def one_each(files: Sequence[File]) -> list[Found]:

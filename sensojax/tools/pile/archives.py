@@ -40,6 +40,12 @@ class RemoteFile:
         return ranges.RemoteStream(self.where)
 
 
+def at(address: str) -> RemoteFile:
+    """The file at an address, whose last two parts are taken for its folder and its name."""
+    parts = urllib.parse.urlsplit(address).path.strip("/").split("/")
+    return RemoteFile(urllib.parse.unquote("/".join(parts[-2:])), address)
+
+
 def files(component: Component, place: str = "") -> list[RemoteFile]:
     """The files of a data set that may hold its sessions. place: another address of its archive.
 
