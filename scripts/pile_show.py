@@ -23,6 +23,8 @@ from sensojax.spikes.session import TOKEN_LIMIT
 from sensojax.tools.pile import arguments, showing
 from sensojax.writing import write_bytes_atomically
 
+GROUP = "brain_area"
+
 
 @errors.command_line
 def main(words: list[str] | None = None) -> None:
@@ -34,6 +36,7 @@ def main(words: list[str] | None = None) -> None:
             "example, and seconds of at least 0."
         )
     found = arguments.sessions_of(args)
+    _check_group(args.group, found)
     if args.order:
         found = [stored.reordered(session, args.order) for session in found]
     for component in sorted({session.component for session in found}):
@@ -41,6 +44,16 @@ def main(words: list[str] | None = None) -> None:
         path = args.out / f"{component or 'spikes'}.png"
         write_bytes_atomically(path, pictures.png(_draw(own, component, args)))
         print(path, flush=True)
+
+
+def _check_group(group: str, sessions) -> None:
+    """UserError for a column that no session has, but for the default, which few need."""
+    known = sorted({name for session in sessions for name in session.columns})
+    if group not in ("", GROUP, *known):
+        raise errors.UserError(
+            f"found --group {group}, expected one of {', '.join(known) or 'none'}, or nothing"
+            f"{errors.nearest(group, known) or '.'}"
+        )
 
 
 def _draw(sessions, component: str, args: argparse.Namespace):
@@ -67,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", default="", help="chosen rows, session:segment, with commas")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each row; 0: all of it")
     parser.add_argument("--seed", type=int, default=0, help="of rows and windows")
-    parser.add_argument("--group", default="brain_area", help="column that neurons are grouped by")
+    parser.add_argument("--group", default=GROUP, help="column of the neurons; '': in order")
     parser.add_argument("--order", type=Path, help="folder filled by scripts/pile_order.py")
     return parser
 

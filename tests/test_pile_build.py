@@ -366,6 +366,8 @@ def test_the_commands_lead_from_recordings_to_a_described_table_and_pictures(tmp
     assert sorted(contents(tmp_path / "pictures")) == ["one.png", "two.png"]
     with pytest.raises(SystemExit, match="found no session 'nobody'"):
         pile_show.main([pile[0], "--out", pictures, "--rows", "nobody:0"])
+    with pytest.raises(SystemExit, match=r"found --group qualty.*did you mean 'quality'"):
+        pile_show.main([pile[0], "--out", pictures, "--group", "qualty"])
     with pytest.raises(SystemExit, match="expected at least 1 example"):
         pile_show.main([pile[0], "--examples", "0"])
     with pytest.raises(SystemExit, match="found --tokens 0, expected at least 1"):

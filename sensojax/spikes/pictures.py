@@ -72,8 +72,9 @@ def draw(panels: Sequence[Panel], title: str) -> Figure:
     grid = figure.add_gridspec(rows, columns)
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
-        is_last = number + columns >= len(panels)
-        _panel(figure, grid[row, column], panel, with_label=column == 0, with_time=is_last)
+        _panel(figure, grid[row, column], panel, with_label=column == 0)
+    # One for all: a label of its own would make the last panel of a column lower than others.
+    figure.supxlabel("seconds of the session", fontsize=8, color=INK)
     return figure
 
 
@@ -114,7 +115,7 @@ def grouped(groups: np.ndarray | None, num_neurons: int) -> tuple[np.ndarray, li
     return np.concatenate(members), list(borders)
 
 
-def _panel(figure: Figure, place, panel: Panel, with_label: bool, with_time: bool) -> None:
+def _panel(figure: Figure, place, panel: Panel, with_label: bool) -> None:
     inner = place.subgridspec(2, 1, height_ratios=(1, 6), hspace=0)
     trace, raster = figure.add_subplot(inner[0]), figure.add_subplot(inner[1])
     counts = panel.counts
@@ -139,8 +140,6 @@ def _panel(figure: Figure, place, panel: Panel, with_label: bool, with_time: boo
     raster.spines["bottom"].set_visible(True)
     raster.set_xlim(times)
     raster.xaxis.set_major_locator(MaxNLocator(7, integer=times[1] - times[0] > 7))
-    if with_time:
-        raster.set_xlabel("seconds of the session")
     if with_label and not borders:
         raster.set_ylabel("neurons")
     trace.set_title(panel.title)

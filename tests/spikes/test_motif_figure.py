@@ -43,6 +43,7 @@ def test_each_motif_has_rank_frequency_and_share():
     drawn = figure.draw(motifs(*np.eye(5, 6, dtype=int), frequency=1234))
     titles = [panel.get_title(loc="left") for panel in drawn.axes if panel.get_visible()]
     assert titles[:5] == [f"{rank}.  1.23 k  (0.0247 %)" for rank in range(1, 6)]
+    assert [figure._short(each) for each in (200, 2000, 999_600)] == ["200", "2.00 k", "1.00 M"]
     assert drawn.get_suptitle().startswith("The 5 most frequent of 70 motifs (2 x 3 bins of 20 ms)")
 
 

@@ -54,6 +54,15 @@ def test_a_picture_is_drawn_for_any_number_of_panels_and_of_silence():
         assert 0.02 < (image[..., :3].mean(axis=2) < 0.6).mean() < 0.5  # ink on paper
 
 
+def test_panels_of_a_row_are_equally_high():
+    counts = Counts.of_dense(np.ones((3, 50), int), 0.02)
+    drawn = pictures.draw([Panel("a session", counts, 0.0)] * 3, "made")
+    drawn.draw_without_rendering()
+    first, beside = (drawn.axes[number].get_position() for number in (1, 3))
+    assert (first.y0, first.y1) == pytest.approx((beside.y0, beside.y1))
+    assert first.x1 < beside.x0
+
+
 def sessions() -> tuple[list, list]:
     found = []
     for number, bins in enumerate((100, 40)):

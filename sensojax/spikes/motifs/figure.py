@@ -100,15 +100,20 @@ def _panel(panel, counts: np.ndarray, colors, norm, cell: float) -> None:
 
 def _title(rank: int, motifs: Motifs) -> str:
     share = motifs.frequency[rank] / motifs.about["patches"]
-    return f"{rank + 1}.  {_short(motifs.frequency[rank])}  ({share * 100:.3g} %)"
+    return f"{rank + 1}.  {_short(motifs.frequency[rank])}  ({_digits(share * 100)} %)"
 
 
 def _short(number: int) -> str:
     """A whole number in at most five characters and its unit."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
+        if number >= 0.9995 * size:  # less is told in three digits of the unit below
+            return f"{_digits(number / size)} {unit}"
     return str(number)
+
+
+def _digits(value: float) -> str:
+    """Three digits, also where they are zeros, so that numbers below each other look alike."""
+    return f"{value:#.3g}".rstrip(".")
 
 
 def _told(motifs: Motifs) -> str:
@@ -116,7 +121,7 @@ def _told(motifs: Motifs) -> str:
     return (
         f"The {len(motifs.motifs)} most frequent of {about['motifs']:,} motifs "
         f"({motifs.patch.neurons} x {motifs.patch.bins} bins of {about['bin_s'] * 1000:g} ms): "
-        f"{covered * 100:.3g} % of {_short(about['patches'])} patches"
+        f"{_digits(covered * 100)} % of {_short(about['patches'])} patches"
     )
 
 

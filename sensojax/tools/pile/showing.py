@@ -56,4 +56,5 @@ def panel(
     start = row.start + int(np.random.default_rng(key).integers(length - wanted + 1))
     counts = session.counts(bin_s, start, start + wanted)
     title = f"{session.name}, row {row.segment + 1} of {last + 1}, {session.num_neurons} neurons"
-    return Panel(title, counts, start * bin_s, session.columns.get(group))
+    groups = session.columns.get(group)
+    return Panel(title, counts, start * bin_s, None if groups is None else groups.astype(str))
