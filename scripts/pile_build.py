@@ -9,7 +9,8 @@ shows the 25 data sets, --download brings whole files first. The second line rea
 machine, or addresses (https://.../a.nwb) of files that are read in parts, in the format --format
 (nwb, lemerre, gonzalez, steinmetz2). A store keeps every spike with its exact time; counts at any
 bin width follow from it. The same command again goes on where one was stopped, and --verify
-compares the stores with their sources. Files without units are passed over.
+compares the stores with their sources. Files without units are passed over. `--scheduler
+tcp://host:8786` builds on a dask cluster whose machines see the same folders.
 """
 
 import argparse
@@ -22,14 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from sensojax import errors
 from sensojax.spikes.sources import components
 from sensojax.spikes.sources.files import File, local
-from sensojax.spikes.workers import Workers
-from sensojax.tools.pile import archives, building, obtaining
+from sensojax.tools.pile import archives, arguments, building, obtaining
 
 
 @errors.command_line
-def main(arguments: list[str] | None = None) -> None:
+def main(words: list[str] | None = None) -> None:
     """Builds every session; exit code 1 when one of them could not be built."""
-    args = _parser().parse_args(arguments)
+    args = _parser().parse_args(words)
     if args.list:
         print(components.table())
         return
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
         published = components.named(args.component)
     name = args.format or (published.reader if published else "nwb")
     settings = building.Settings(
-        out=args.out or Path("data/pile") / (args.component or "own"),
+        out=(args.out or Path("data/pile") / (args.component or "own")).absolute(),
         component=args.component,
         reader=name,
         columns=tuple(word for word in args.columns.split(",") if word),
@@ -51,8 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
         verify=args.verify,
     )
     suffix = building.reader(name).SUFFIX
-    files = _given(args.sources, suffix) if args.sources else _published(published, suffix, args)
-    with Workers(args.workers) as workers:
+    files = _given(args, suffix) if args.sources else _published(published, suffix, args)
+    with arguments.workers_of(args) as workers:
         building.build(files, settings, workers, args.match)
 
 
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         help="seconds; keeps times only this well, e.g. 0.001 (0: exact)",
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes; 0: one per core")
+    arguments.add_workers(parser, processes=1)
     parser.add_argument("--verify", action="store_true", help="compare with the source afterwards")
     parser.add_argument("--download", action="store_true", help="fetch whole files first")
     parser.add_argument("--keep", type=Path, default=Path("data/pile_sources"), help="for them")
@@ -81,10 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _given(sources: list[str], suffix: str) -> list[File]:
+def _given(args: argparse.Namespace, suffix: str) -> list[File]:
     """The files at paths and addresses, by path."""
-    addresses = [each for each in sources if each.startswith(("http://", "https://"))]
-    paths = [each for each in sources if each not in addresses]
+    addresses = [each for each in args.sources if each.startswith(("http://", "https://"))]
+    paths = [Path(each) for each in args.sources if each not in addresses]
+    if args.scheduler:  # whose workers stand elsewhere
+        paths = [path.absolute() for path in paths]
     here = local(paths, suffix) if paths else []
     return sorted([*here, *map(archives.at, addresses)], key=lambda file: file.path)
 
@@ -94,7 +96,7 @@ def _published(component: components.Component, suffix: str, args: argparse.Name
     files = archives.files(component, args.archive)
     # MATLAB files are packed as a whole: there are no parts to read.
     if args.download or suffix != ".nwb":
-        return local([obtaining.obtain(files, args.keep / component.name)], suffix)
+        return local([obtaining.obtain(files, args.keep.absolute() / component.name)], suffix)
     return files
 
 

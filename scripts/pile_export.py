@@ -5,7 +5,8 @@
 Sources are folders of event stores (or of shards, to change their format). Rows are the published
 ones: chunks of about 10 M tokens in bins of 20 ms (--tokens, --bin-size). `datasets.load_dataset`
 reads the folder, and so does every other command here. A count that does not fit one byte is an
-error, unless --counts says uint16. The same command again goes on where one was stopped.
+error, unless --counts says uint16. The same command again goes on where one was stopped, and
+--scheduler hands the work to a dask cluster.
 """
 
 import argparse
@@ -19,7 +20,6 @@ from sensojax import errors
 from sensojax.spikes import shards
 from sensojax.spikes.rows import rows_of
 from sensojax.spikes.statistics import Tally
-from sensojax.spikes.workers import Workers
 from sensojax.tools.pile import arguments
 
 
@@ -30,8 +30,8 @@ def main(words: list[str] | None = None) -> None:
     found = arguments.sessions_of(args)
     settings = arguments.settings_of(args)
     rows = rows_of(found, settings)
-    with Workers(args.workers) as workers:
-        tallies = shards.export(args.out, found, {"train": rows}, settings, workers)
+    with arguments.workers_of(args) as workers:
+        tallies = shards.export(args.out.absolute(), found, {"train": rows}, settings, workers)
     tally = sum(tallies["train"].values(), start=Tally())
     size = sum(path.stat().st_size for path in (args.out / shards.FILES).iterdir())
     print(

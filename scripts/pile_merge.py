@@ -6,7 +6,7 @@ Sources are folders of event stores or of shards. Whole sessions are in one spli
 (--split subject: whole animals), chosen by a hash of their names and --seed, so that a data set
 added later moves nothing. `--split chunk_leaking` is the published split: it takes rows at random,
 and the minutes next to a test row are trained on. Rows come in a random order, as --seed has it.
-The same command again goes on where one was stopped.
+The same command again goes on where one was stopped, and --scheduler hands the work to a cluster.
 """
 
 import argparse
@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from sensojax import errors
 from sensojax.spikes import merging, shards, splits
 from sensojax.spikes.rows import rows_of
-from sensojax.spikes.workers import Workers
 from sensojax.tools.pile import arguments
 
 
@@ -34,8 +33,8 @@ def main(words: list[str] | None = None) -> None:
     parts = splits.split(found, rows, args.split, args.test_share, args.seed)
     if args.test_share and len(parts) < 2:
         print(f"note: with seed {args.seed} all rows are in {next(iter(parts))}", file=sys.stderr)
-    with Workers(args.workers) as workers:
-        tallies = shards.export(args.out, found, parts, settings, workers)
+    with arguments.workers_of(args) as workers:
+        tallies = shards.export(args.out.absolute(), found, parts, settings, workers)
     how = {"level": args.split, "share": args.test_share, "seed": args.seed}
     numbers = merging.describe(args.out, found, parts, tallies, settings, how)
     for name, part in numbers["splits"].items():

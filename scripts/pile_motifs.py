@@ -33,7 +33,6 @@ def main(words: list[str] | None = None) -> None:
     if args.top < 1:
         raise errors.UserError(f"found --top {args.top}, expected at least 1.")
     patch = Patch.parse(args.patch)
-    args.sources = [source.absolute() for source in args.sources]  # for a cluster
     found = stored.in_order(arguments.sessions_of(args), args.order)
     out = args.out or Path(f"data/motifs_{patch}.parquet")
     if out.suffix == ".png":
@@ -71,8 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--order", type=Path, help="folder filled by scripts/pile_order.py")
     parser.add_argument("--top", type=int, default=16, help="motifs in the picture")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
-    parser.add_argument("--scheduler", default="", help="address of a dask scheduler")
+    arguments.add_workers(parser)
     parser.add_argument(
         "--keep", action="store_true", help="keeps the parts, to add sessions later"
     )

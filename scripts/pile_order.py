@@ -26,20 +26,19 @@ from sensojax.errors import command_line
 from sensojax.spikes import rows, shards
 from sensojax.spikes.order import ordering, stored
 from sensojax.spikes.session import TOKEN_LIMIT
-from sensojax.spikes.workers import Workers, one_of_each, refuse_failures
+from sensojax.spikes.workers import one_of_each, refuse_failures
 from sensojax.tools.pile import arguments
 
 
 @command_line
 def main(words: list[str] | None = None) -> None:
     args = _parser().parse_args(words)
-    args.sources = [source.absolute() for source in args.sources]  # for a cluster
     found = arguments.sessions_of(args)
     names = [session.name for session in found]
     one_of_each(names)
     out = args.out.absolute()
     tasks = [stored.Task(session, args.bin_size, args.linkage, out) for session in found]
-    with Workers(args.workers, args.scheduler) as workers:
+    with arguments.workers_of(args) as workers:
         done = workers.run(stored.order_session, tasks, "ordering")
         for name, order in zip(names, done, strict=True):
             if isinstance(order, ordering.Order):
@@ -49,7 +48,7 @@ def main(words: list[str] | None = None) -> None:
             ordered = [stored.OrderedSession(*each) for each in zip(found, done, strict=True)]
             settings = rows.Settings(args.bin_size, TOKEN_LIMIT, args.counts)
             planned = rows.rows_of(ordered, settings)
-            shards.export(args.export, ordered, {"train": planned}, settings, workers)
+            shards.export(args.export.absolute(), ordered, {"train": planned}, settings, workers)
             print(f"{args.export}: {len(planned)} rows in the new order")
 
 
@@ -72,8 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--linkage", choices=ordering.LINKAGES, default="average")
     parser.add_argument("--export", type=Path, help="folder: writes the table in the new order")
     parser.add_argument("--counts", choices=rows.DTYPES, default="uint8", help="type of a count")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
-    parser.add_argument("--scheduler", default="", help="address of a dask scheduler")
+    arguments.add_workers(parser)
     return parser
 
 

@@ -33,7 +33,7 @@ from sensojax.spikes.order import stored
 from sensojax.spikes.session import TOKEN_LIMIT
 from sensojax.spikes.tokens import assigning, coding, files, vocabulary
 from sensojax.spikes.tokens.fidelity import Fidelity
-from sensojax.spikes.workers import Workers, one_of_each, refuse_failures
+from sensojax.spikes.workers import one_of_each, refuse_failures
 from sensojax.tools.pile import arguments
 
 
@@ -58,14 +58,13 @@ def assign(args: argparse.Namespace) -> None:
 
 
 def encode(args: argparse.Namespace) -> None:
-    args.sources = [source.absolute() for source in args.sources]  # for a cluster
     found = stored.in_order(arguments.sessions_of(args), args.order)
     names = [session.name for session in found]
     one_of_each(names)
     vocabulary.load(args.vocabulary)  # refused before any process is started
     path = args.vocabulary.absolute()
     tasks = [files.Task(each, path, args.rest, args.rows, args.out.absolute()) for each in found]
-    with Workers(args.workers, args.scheduler) as workers:
+    with arguments.workers_of(args) as workers:
         done = workers.run(files.encode_session, tasks, "encoding")
     for name, fidelity in zip(names, done, strict=True):
         if isinstance(fidelity, Fidelity):
@@ -77,15 +76,15 @@ def encode(args: argparse.Namespace) -> None:
 
 def decode(args: argparse.Namespace) -> None:
     known = vocabulary.load(args.vocabulary)
-    found = files.open_tokens(args.folder, known)
+    found = files.open_tokens(args.folder.absolute(), known)
     settings = rows.Settings(known.bin_s, TOKEN_LIMIT, args.counts, args.format)
     planned = [
         rows.Row(number, segment, *chunk)
         for number, session in enumerate(found)
         for segment, chunk in enumerate(session.chunks)
     ]
-    with Workers(args.workers) as workers:
-        shards.export(args.out, found, {"train": planned}, settings, workers)
+    with arguments.workers_of(args) as workers:
+        shards.export(args.out.absolute(), found, {"train": planned}, settings, workers)
     print(f"{args.out}: {len(found)} sessions, {len(planned)} rows")
 
 
@@ -113,8 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--rows", choices=pieces.ROWS, default="chunk", help="one row of tokens for")
     one.add_argument("--order", type=Path, help="folder filled by scripts/pile_order.py")
     one.add_argument("--out", type=Path, default=Path("data/tokens"), help="folder of files")
-    one.add_argument("--scheduler", default="", help="address of a dask scheduler")
-    _workers(one)
+    arguments.add_workers(one)
     one.set_defaults(act=encode, bin_size=BIN_S)  # the vocabulary has its own
     one = acts.add_parser("decode", help="tokens to the published table of counts")
     one.add_argument("folder", type=Path, help="filled by encode")
@@ -122,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--counts", choices=rows.DTYPES, default="uint8", help="type of a count")
     one.add_argument("--format", choices=rows.FORMATS, default="parquet", help="of the shards")
     one.add_argument("--out", type=Path, default=Path("data/decoded"), help="folder of shards")
-    _workers(one)
+    arguments.add_workers(one)
     one.set_defaults(act=decode)
     return parser
 
@@ -130,10 +128,6 @@ def _parser() -> argparse.ArgumentParser:
 def _vocabulary(parser: argparse.ArgumentParser) -> None:
     path = Path("data/vocabulary.npz")
     parser.add_argument("--vocabulary", type=Path, default=path, help="file made by fit")
-
-
-def _workers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from dask import distributed
 from scipy.io import savemat
 
 from scripts import pile_build as script
@@ -374,6 +375,18 @@ def test_the_commands_lead_from_recordings_to_a_described_table_and_pictures(tmp
         pile_export.main([pile[0], "--out", table, "--tokens", "0"])
     with pytest.raises(SystemExit, match="found --bin-size"):
         pile_export.main([pile[0], "--out", table, "--bin-size", "0"])
+
+
+def test_a_cluster_gives_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nwb_files(tmp_path / "raw", 2)
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        for place, how in (("here", ["--workers", "1"]), ("there", ["--scheduler"])):
+            how = [*how, cluster.scheduler_address] if place == "there" else how
+            script.main([str(tmp_path / "raw"), "--out", f"{place}/pile", *how])
+            pile_export.main([f"{place}/pile", "--out", f"{place}/table", *how])
+            pile_merge.main([f"{place}/pile", "--out", f"{place}/merged", *how])
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
 
 
 def rows(path: Path) -> set[tuple[str, str]]:

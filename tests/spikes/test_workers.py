@@ -5,8 +5,8 @@ import subprocess
 import sys
 import threading
 
-import distributed
 import pytest
+from dask import distributed
 
 from sensojax.errors import UserError
 from sensojax.spikes.motifs.patches import Patch
@@ -14,7 +14,7 @@ from sensojax.spikes.workers import ONE_THREAD, Workers, one_of_each, refuse_fai
 
 SCHEDULER = """
 import time
-from distributed import LocalCluster
+from dask.distributed import LocalCluster
 if __name__ == "__main__":
     quiet = dict(dashboard_address=None)
     with LocalCluster(n_workers=0, processes=False, protocol="tcp", **quiet) as cluster:

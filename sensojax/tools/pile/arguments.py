@@ -11,6 +11,7 @@ from sensojax.spikes import choosing, rows
 from sensojax.spikes.binning import BIN_S
 from sensojax.spikes.session import TOKEN_LIMIT, Session
 from sensojax.spikes.sessions import open_sessions
+from sensojax.spikes.workers import Workers
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def sessions_of(args: argparse.Namespace) -> list[Session]:
         raise UserError(f"found --bin-size {args.bin_size}, expected seconds above zero.")
     found: list[Session] = []
     for source in args.sources:
-        opened = open_sessions(source)
+        opened = open_sessions(source.absolute())  # the workers of a cluster stand elsewhere
         for session in opened:
             session.component = session.component or source.resolve().name
         found += opened
@@ -47,7 +48,20 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--counts", choices=rows.DTYPES, default="uint8", help="type of a count")
     parser.add_argument("--tokens", type=int, default=TOKEN_LIMIT, help="about the most of a row")
     parser.add_argument("--shard-tokens", type=int, default=rows.SHARD_TOKENS, help="of a file")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per core")
+    add_workers(parser)
+
+
+def add_workers(parser: argparse.ArgumentParser, processes: int = 0) -> None:
+    """Who does the work; `workers_of` hires them. processes: when nothing is said."""
+    parser.add_argument(
+        "--workers", type=int, default=processes, help="processes; 0: one per core (%(default)s)"
+    )
+    parser.add_argument("--scheduler", default="", help="dask's; its workers do it")
+
+
+def workers_of(args: argparse.Namespace) -> Workers:
+    """Processes of this machine, or those of a cluster."""
+    return Workers(args.workers, args.scheduler)
 
 
 def settings_of(args: argparse.Namespace) -> rows.Settings:
