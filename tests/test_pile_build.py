@@ -229,9 +229,7 @@ def test_a_file_is_read_from_its_address(server, tmp_path, capsys):
     script.main([f"{server.address}/pile/sub-0/sub-0_ses-0.nwb", *line])
     script.main([str(path.parent), "--out", str(tmp_path / "here"), "--workers", "1"])
     assert capsys.readouterr().out.count("sub-0_ses-0: built") == 2
-    far, here = (EventStore.open(tmp_path / each / "sub-0_ses-0") for each in ("far", "here"))
-    np.testing.assert_array_equal(far.trains().times, here.trains().times)
-    assert (far.subject, far.source) == (here.subject, here.source)
+    assert contents(tmp_path / "far") == contents(tmp_path / "here")
     with pytest.raises(SystemExit, match="1 of 1 sessions could not be built"):
         script.main([f"{server.address}/nowhere.nwb", *line])
     assert "nowhere.nwb" in capsys.readouterr().err
@@ -383,7 +381,7 @@ def test_a_cluster_gives_the_same_bytes(tmp_path, monkeypatch):
     with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
         for place, how in (("here", ["--workers", "1"]), ("there", ["--scheduler"])):
             how = [*how, cluster.scheduler_address] if place == "there" else how
-            script.main([str(tmp_path / "raw"), "--out", f"{place}/pile", *how])
+            script.main(["raw", "--out", f"{place}/pile", *how])
             pile_export.main([f"{place}/pile", "--out", f"{place}/table", *how])
             pile_merge.main([f"{place}/pile", "--out", f"{place}/merged", *how])
     assert contents(tmp_path / "here") == contents(tmp_path / "there")

@@ -93,6 +93,7 @@ def of_flat(times: np.ndarray, offsets: np.ndarray, where: str, **about) -> Trai
     times = np.asarray(times, np.float64) + 0.0  # the sum makes -0.0 the one zero
     offsets = np.asarray(offsets, np.int64)
     notes = list(about.pop("notes", ()))
+    source = about.get("source") or where  # a store is the same wherever its source was read
     if len(offsets) == 1 or not len(times):
         what = "units" if len(offsets) == 1 else f"spike in its {len(offsets) - 1} units"
         raise NoSpikes(f"{where} has no {what}; it is passed over.")
@@ -100,9 +101,9 @@ def of_flat(times: np.ndarray, offsets: np.ndarray, where: str, **about) -> Trai
     times, unsorted = _sorted(times, offsets)
     if unsorted:
         units = ", ".join(map(str, unsorted[:5])) + (" ..." if len(unsorted) > 5 else "")
-        notes.append(f"{where}: the times of {len(unsorted)} units ({units}) are now sorted.")
+        notes.append(f"{source}: the times of {len(unsorted)} units ({units}) are now sorted.")
     if empty := int((np.diff(offsets) == 0).sum()):
-        notes.append(f"{where}: {empty} of {len(offsets) - 1} units have no spike; they stay.")
+        notes.append(f"{source}: {empty} of {len(offsets) - 1} units have no spike; they stay.")
     about.setdefault("end_s", float(times.max()))
     if about["end_s"] <= 0:
         raise NoSpikes(f"{where} has no spike after time zero; it is passed over.")

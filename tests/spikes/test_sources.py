@@ -221,7 +221,9 @@ def test_probes_of_a_session_are_stacked_and_end_together(tmp_path):
     assert made.end_s == max(times.max() for times in (TIMES[0], TIMES[1], TIMES[3]))
     assert made.name == "sub-P1_ses-P1-2020"
     single = lemerre.read(second)
-    assert single.num_neurons == 1 and "no sorted units" in single.notes[0]
+    assert single.num_neurons == 1 and single.notes == (
+        "sub-P1/sub-P1_ses-P1-2021-probe1_e.nwb has no sorted units; it is passed over.",
+    )
     (folder / f"sub-P1_{names[2]}.nwb").write_bytes(b"cut")
     with pytest.raises(UserError, match="cannot be read as NWB"):
         lemerre.read(second)

@@ -41,7 +41,7 @@ def read(found: Found, component: str = "", columns: Iterable[str] = ()) -> trai
         except trains.NoSpikes as reason:
             if len(found.files) == 1:
                 raise
-            notes.append(str(reason))
+            notes.append(str(reason).replace(file.where, file.path))
     if not probes:
         raise trains.NoSpikes(f"{found.where} and the other probes of its session have no units.")
     units = [each for _, each in probes]
